@@ -1,0 +1,71 @@
+"""The engine without a network: data whose denoiser is known in closed form.
+
+It is what every sampler is tested against, and the shortest example of an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mrct_runtime.arrays import Array, Denoiser, Time, per_sample
+from mrct_runtime.process import Process
+
+
+def _same(cond: Array) -> Array:
+    return cond
+
+
+def _tenth(cond: Array) -> Array:
+    return np.full_like(cond, 0.1)
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """Independent Gaussian pixels x_0 ~ N(m(y), s(y)^2) given the condition y.
+
+    Then x_t ~ N(alpha m, alpha^2 s^2 + std^2), and the best eps_hat is std (x - alpha m) / (alpha^2 s^2 + std^2),
+    minus std times the score. Evaluated in float64.
+    """
+
+    process: Process
+    mean: Callable[[Array], Array] = _same
+    deviation: Callable[[Array], Array] = _tenth
+    max_batch: int = 1024
+
+    @property
+    def xp(self) -> ModuleType:
+        """numpy."""
+        return np
+
+    def bind(self, cond: Array) -> Denoiser:
+        """eps(x, t) for the condition [B, 1, H, W]."""
+        cond = cond.astype(np.float64)
+        m, variance = self.mean(cond), self.deviation(cond) ** 2
+
+        def eps(x: Array, t: Time) -> Array:
+            alpha, std = schedule(self.process, t)
+            numerator: Array = std * (x - alpha * m)
+            return numerator / (alpha**2 * variance + std**2)
+
+        return eps
+
+    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
+        """The array as it is."""
+        return array
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def schedule(process: Process, t: Time) -> tuple[float | Array, float | Array]:
+    """(alpha, std) at t: floats for a shared t, [B, 1, 1, 1] for one t a sample."""
+    if isinstance(t, float):
+        return process.alpha(t), process.std(t)
+    times = t.tolist()
+    alphas, stds = [process.alpha(at) for at in times], [process.std(at) for at in times]
+    return per_sample(np.array(alphas)), per_sample(np.array(stds))

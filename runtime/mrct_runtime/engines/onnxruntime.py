@@ -1,0 +1,97 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mrct_runtime.arrays import Array, Denoiser, Time
+from mrct_runtime.errors import EngineError
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OnnxRuntime:
+    """A network in ONNX, run with inputs x, y [B, 1, H, W] and t [B] and the output eps, all float32.
+
+    `threads` defaults to the cores that this process may use.
+    """
+
+    def __init__(self, model: bytes, *, threads: int | None = None, max_batch: int = 64) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            message = "onnxruntime is not installed: pip install 'mrct[cpu]'"
+            raise EngineError(message) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
+        except Exception as error:  # ONNX Runtime's exceptions share no public base
+            raise EngineError(
+                f"ONNX Runtime cannot load the model: {_first_line(error)}"
+            ) from error
+        self.max_batch = max_batch
+        self._bound: _Bound | None = None
+
+    @property
+    def xp(self) -> ModuleType:
+        """numpy."""
+        return np
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model file's metadata_props."""
+        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return found
+
+    def bind(self, cond: Array) -> Denoiser:
+        """eps(x, t) for the condition [B, 1, H, W]; buffers are kept between conditions of one shape."""
+        if cond.ndim != 4 or cond.shape[1] != 1 or cond.shape[0] > self.max_batch:
+            raise EngineError(
+                f"the condition must be [B, 1, H, W] with B up to {self.max_batch}, got {list(cond.shape)}"
+            )
+        if self._bound is None or self._bound.y.shape != cond.shape:
+            self._bound = _Bound(self._session, cond.shape)
+        np.copyto(self._bound.y, cond, casting="same_kind")
+        return self._bound
+
+    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
+        """The array as it is."""
+        return array
+
+    def close(self) -> None:
+        """Drop the session and its buffers."""
+        self._bound = None
+        del self._session
+
+
+class _Bound:
+    """One binding of buffers to a session; it owns every buffer, because ONNX Runtime keeps bare pointers."""
+
+    def __init__(self, session: Any, shape: tuple[int, ...]) -> None:
+        self._session = session
+        self.x, self.y, self.eps = (np.zeros(shape, np.float32) for _ in range(3))
+        self.t = np.zeros(shape[0], np.float32)
+        self._binding = session.io_binding()
+        for name, buffer in (("x", self.x), ("y", self.y), ("t", self.t)):
+            self._binding.bind_input(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
+        self._binding.bind_output("eps", "cpu", 0, np.float32, shape, self.eps.ctypes.data)
+
+    def __call__(self, x: Array, t: Time) -> Array:
+        np.copyto(self.x, x, casting="same_kind")
+        self.t[...] = t
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # ONNX Runtime's exceptions share no public base
+            raise EngineError(f"ONNX Runtime failed: {_first_line(error)}") from error
+        return self.eps
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

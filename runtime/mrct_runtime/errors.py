@@ -1,0 +1,70 @@
+"""Every error that mrct raises on purpose, with the exit code that the commands give it.
+
+MrctError                 1  internal
+├── UsageError            2  an option or argument that makes no sense
+├── NoInputError          3  nothing usable in the input
+├── InputRejectedError    4  input found and refused
+│   └── SeriesError       4  a series or its geometry refused
+├── BundleError           5  a model bundle that is missing, changed or invalid
+├── OutputError           6  output not writable, locked or full
+├── EngineError           7  a device or engine that is not available
+└── NumericError          9  a computation that went wrong
+
+A message is one line: what is wrong, the value met, what to do. It never carries patient data.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MrctError(Exception):
+    """The root of the tree; caught as such only at the border of a program."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(MrctError):
+    """An option or argument that makes no sense, alone or together with the model."""
+
+    exit_code = 2
+
+
+class NoInputError(MrctError):
+    """Nothing usable where the input was said to be."""
+
+    exit_code = 3
+
+
+class InputRejectedError(MrctError):
+    """Input that was found and read, and is refused."""
+
+    exit_code = 4
+
+
+class SeriesError(InputRejectedError):
+    """A DICOM series, or its geometry, that is refused."""
+
+
+class BundleError(MrctError):
+    """A model bundle that is missing, changed, or not valid."""
+
+    exit_code = 5
+
+
+class OutputError(MrctError):
+    """An output place that cannot be written."""
+
+    exit_code = 6
+
+
+class EngineError(MrctError):
+    """A device, package or engine that is not available or failed."""
+
+    exit_code = 7
+
+
+class NumericError(MrctError):
+    """A computation whose result cannot be trusted."""
+
+    exit_code = 9

@@ -1,0 +1,50 @@
+"""Euler-Maruyama on the reverse-time VE-SDE (Song et al. 2021; the paper's equation 30, corrected)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mrct_runtime.arrays import Array, Denoiser, NoiseSource
+from mrct_runtime.process import VESDE
+from mrct_runtime.samplers.checks import check_choice, check_positive_integer
+from mrct_runtime.samplers.predictors import PREDICTORS, PredictorName, check_eps, uniform_levels
+
+
+@dataclass(frozen=True)
+class EulerMaruyama:
+    """x <- x + g^2 s dt + g sqrt(dt) z on a uniform grid from 1 to eps; returns the mean of the last step.
+
+    `steps` evaluations. `eps` is 1/steps where it is not given; smaller than 0.6/steps is refused, because the last
+    step then leaves noise, unless `allow_residual_noise`. `predictor` "reverse-diffusion" is safe at any eps.
+    """
+
+    process: ClassVar[type[VESDE]] = VESDE
+
+    steps: int = 1000
+    eps: float | None = None
+    predictor: PredictorName = "euler-maruyama"
+    allow_residual_noise: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive_integer("steps", self.steps)
+        check_choice("predictor", self.predictor, PredictorName)
+        check_eps(
+            self.eps, self.steps, self.predictor, allow_residual_noise=self.allow_residual_noise
+        )
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample."""
+        return self.steps
+
+    def __call__(self, denoise: Denoiser, process: VESDE, x: Array, noise: NoiseSource) -> Array:
+        """A sample of p(x_0 | y) [B, 1, H, W] from the prior x."""
+        step = PREDICTORS[self.predictor]
+        mean = x
+        for k, (t, t_next) in enumerate(uniform_levels(process, self.steps, self.eps)):
+            gain, deviation = step(process, t, t_next)
+            mean = x - gain * denoise(x, t)
+            if k < self.steps - 1:
+                x = mean + deviation * noise()
+        return mean

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrct_runtime.engines.analytic import Analytic
+from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.noise import Noise
+from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.synthesis import Progress, Sampling, synthesize
+
+PROCESSES = {VESDE: VESDE(), DDPM: DDPM()}
+
+
+def study(slices: int = 3, size: int = 12) -> np.ndarray:
+    return np.random.default_rng(0).random((slices, size, size))
+
+
+def plan(name: str, **changes) -> Sampling:
+    steps = {"ode": 1000}.get(name, 12)
+    return Sampling(sampler(name, {"steps": steps}), **{"mc": 4, "series": "1.2.3"} | changes)
+
+
+def run(name: str, cond: np.ndarray, engine=None, **changes):
+    process = PROCESSES[SAMPLERS[name].process]
+    slices = changes.pop("slices", None)
+    progress = changes.pop("progress", None)
+    return synthesize(
+        engine or Analytic(process), process, cond, plan(name, **changes), progress, slices
+    )
+
+
+def samples(name: str, cond: np.ndarray, mc: int) -> np.ndarray:
+    """[S, n, H, W], each drawn alone."""
+    process = PROCESSES[SAMPLERS[name].process]
+    built = plan(name).sampler
+    drawn = np.empty((len(cond), mc, *cond.shape[1:]))
+    for s in range(len(cond)):
+        for k in range(mc):
+            noise = Noise(0, "1.2.3", [(s, k)], cond.shape[1:])
+            eps = Analytic(process).bind(cond[s][None, None].astype(np.float32))
+            drawn[s, k] = built(eps, process, process.std(1.0) * noise(), noise)[0, 0]
+    return drawn
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_streaming_moments_are_those_of_the_samples_drawn_one_by_one(name: str) -> None:
+    cond = study()
+    found = run(name, cond, mc=5)
+    drawn = samples(name, cond, 5)
+    np.testing.assert_allclose(found.mean, drawn.mean(axis=1), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.std, drawn.std(axis=1, ddof=1), rtol=1e-6, atol=1e-9)
+    assert found.n == 5
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("batch", [1, 3, 4, 10, 100])
+def test_the_batch_size_never_shows(name: str, batch: int) -> None:
+    cond = study()
+    reference, found = run(name, cond, batch=12), run(name, cond, batch=batch)
+    np.testing.assert_array_equal(reference.mean, found.mean)
+    np.testing.assert_array_equal(reference.std, found.std)
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_permuting_the_slices_permutes_the_result(name: str) -> None:
+    cond, order = study(4), [2, 0, 3, 1]
+    straight, permuted = run(name, cond), run(name, cond[order], slices=order)
+    np.testing.assert_array_equal(straight.mean[order], permuted.mean)
+    np.testing.assert_array_equal(straight.std[order], permuted.std)
+
+
+def test_more_samples_keep_the_first_ones() -> None:
+    cond = study(1)
+    few, more = run("em", cond, mc=3), run("em", cond, mc=4)
+    last = samples("em", cond, 4)[:, 3]
+    np.testing.assert_allclose(more.mean, (3 * few.mean + last) / 4, atol=1e-12)
+
+
+def test_seed_and_series_change_the_noise() -> None:
+    cond = study(1)
+    first = run("em", cond).mean
+    assert abs(first - run("em", cond, seed=1).mean).max() > 1e-3
+    assert abs(first - run("em", cond, series="1.2.4").mean).max() > 1e-3
+    np.testing.assert_array_equal(first, run("em", cond).mean)
+
+
+def test_the_mean_is_not_clamped_before_it_is_averaged() -> None:
+    air = np.zeros((1, 48, 48))
+    found = run("em", air, mc=32)
+    assert found.mean.min() < 0
+    assert abs(found.mean.mean()) < 4 * 0.1 / np.sqrt(32 * 48 * 48) + 1e-3
+
+
+def test_one_sample_has_no_deviation() -> None:
+    assert (run("em", study(), mc=1).std == 0).all()
+
+
+def test_the_batch_crosses_slices_and_respects_the_engines_limit() -> None:
+    sizes: list[int] = []
+
+    class Recording(Analytic):
+        def bind(self, cond):
+            sizes.append(len(cond))
+            return super().bind(cond)
+
+    run("em", study(), engine=Recording(VESDE()), batch=10)
+    assert sizes == [10, 2]
+    sizes.clear()
+    run("em", study(), engine=Recording(VESDE(), max_batch=5), batch=10)
+    assert sizes == [5, 5, 2]
+
+
+def test_progress_ends_with_everything_done() -> None:
+    seen: list[Progress] = []
+    found = run("em", study(), batch=5, progress=seen.append)
+    assert seen[-1] == Progress(3, 3, 12, 12)
+    assert [p.rows for p in seen] == [5, 10, 12]
+    assert found.evaluations == 3 * 4 * 12
+
+
+def test_the_prior_mean_takes_the_priors_bias_away() -> None:
+    cond = np.full((1, 128, 128), 0.5)
+    engine = Analytic(VESDE(), deviation=lambda y: np.full_like(y, 0.3))
+    process = VESDE()
+    pull = np.sqrt((0.09 + process.std(1e-3) ** 2) / (0.09 + process.std(1.0) ** 2))
+    for prior_mean, bias in ((0.5, 0.0), (0.0, -0.5 * pull)):
+        found = run("ode", cond, engine=engine, mc=2, prior_mean=prior_mean)
+        noise = 4 * 0.3 / np.sqrt(2 * cond.size)
+        assert found.mean.mean() - 0.5 == pytest.approx(bias, abs=noise)
+
+
+def test_a_value_that_is_not_finite_names_slice_and_sample() -> None:
+    class Broken(Analytic):
+        def bind(self, cond):
+            eps = super().bind(cond)
+
+            def broken(x, t):
+                result = eps(x, t)
+                result[min(2, len(result) - 1)] = np.nan
+                return result
+
+            return broken
+
+    with pytest.raises(NumericError, match="sample 2 of slice 0 has values that are not finite"):
+        run("em", study(), engine=Broken(VESDE()))
+
+
+def test_a_sampler_of_another_family_is_refused() -> None:
+    with pytest.raises(UsageError, match="EulerMaruyama samples VESDE models; this one is DDPM"):
+        synthesize(Analytic(DDPM()), DDPM(), study(), plan("em"))
+
+
+@pytest.mark.parametrize("change", [{"mc": 0}, {"batch": 0}])
+def test_sampling_that_makes_no_sense_is_refused(change: dict) -> None:
+    with pytest.raises(UsageError, match="got 0"):
+        plan("em", **change)
