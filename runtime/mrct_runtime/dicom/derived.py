@@ -1,0 +1,185 @@
+"""What every object made from an MR series shares with it, and what says that it was made and by what."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydicom import DataElement, Dataset
+from pydicom.sr.coding import Code
+from pydicom.valuerep import format_number_as_ds
+
+from mrct_runtime.dicom.header import text
+from mrct_runtime.errors import UsageError
+
+MANUFACTURER = "mrct"
+SYNTHETIC = "SYNTHETIC CT - RESEARCH USE ONLY"
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
+PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+# PS3.16 CID 7203 has no code for the translation of one modality into another.
+MR_TO_SYNTHETIC_CT = Code("MR2SCT", "99MRCT", "Synthetic CT from MR")
+
+# Patient, study and frame of reference: one patient, one study, one room.
+SHARED = (
+    "SpecificCharacterSet",
+    "TimezoneOffsetFromUTC",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "OtherPatientIDsSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "PatientPosition",
+    "BodyPartExamined",
+    "Laterality",
+    "PositionReferenceIndicator",
+)
+# Type 2: present, though possibly empty.
+PRESENT = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PositionReferenceIndicator",
+)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How the result was made: written into every object, and the same for all objects of one run.
+
+    text is the sentence for DerivationDescription: what the model is and how it was sampled.
+    """
+
+    software_version: str
+    bundle: str
+    bundle_sha256: str
+    sampler: str
+    mc: int
+    seed: int
+    text: str = ""
+    made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone())
+
+    def __post_init__(self) -> None:
+        if self.mc < 1:
+            raise UsageError(f"a result is made of at least one sample, not {self.mc}")
+        if self.made_at.tzinfo is None:
+            raise UsageError("the time of a derivation needs its time zone")
+
+    @property
+    def description(self) -> str:
+        """DerivationDescription, at most 1024 characters of ASCII."""
+        made = (
+            f"{SYNTHETIC}. From MR by {MANUFACTURER} {self.software_version}, "
+            f"bundle {self.bundle} (sha256 {self.bundle_sha256}), sampler {self.sampler}, "
+            f"{self.mc} Monte Carlo samples, seed {self.seed}. {self.text}"
+        )
+        return plain(made, 1024)
+
+    @property
+    def software_versions(self) -> list[str]:
+        """SoftwareVersions: program, bundle, and the bundle's hash, 64 characters each at most."""
+        versions = (f"{MANUFACTURER} {self.software_version}", self.bundle, self.bundle_sha256)
+        return [plain(version, 64) for version in versions]
+
+
+def inherit(target: Dataset, source: Dataset, *keywords: str) -> None:
+    """Copies elements as they stand, decimal strings digit by digit; absent or undecodable ones are left out."""
+    for keyword in keywords:
+        element = _element(source, keyword)
+        if element is not None:
+            target[element.tag] = element
+
+
+def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str) -> None:
+    """Puts the object into the source's patient, study and frame of reference."""
+    inherit(target, source, *SHARED)
+    for keyword in PRESENT:
+        if keyword not in target:
+            setattr(target, keyword, None)
+    target.FrameOfReferenceUID = frame_of_reference_uid
+
+
+def local_time(source: Dataset, derivation: Derivation) -> datetime:
+    """The time of the derivation on the clock that the source's dates are written by."""
+    offset = text(source, "TimezoneOffsetFromUTC")
+    try:
+        sign = -1 if offset.startswith("-") else 1
+        ahead = sign * timedelta(hours=int(offset[-4:-2]), minutes=int(offset[-2:]))
+        return derivation.made_at.astimezone(timezone(ahead))
+    except ValueError:
+        return derivation.made_at
+
+
+def code_item(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item
+
+
+def equipment_items(source: Dataset, derivation: Derivation, at: datetime) -> list[Dataset]:
+    """ContributingEquipmentSequence: the MR scanner, then mrct with its version and the bundle's hash."""
+    scanner = Dataset()
+    scanner.PurposeOfReferenceCodeSequence = [code_item(ACQUISITION_EQUIPMENT)]
+    scanner.Manufacturer = text(source, "Manufacturer") or "unknown"
+    inherit(scanner, source, "ManufacturerModelName", "SoftwareVersions")
+    program = Dataset()
+    program.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
+    program.Manufacturer = MANUFACTURER
+    program.ManufacturerModelName = MANUFACTURER
+    program.SoftwareVersions = derivation.software_versions
+    program.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
+    program.ContributionDescription = derivation.description
+    return [scanner, program]
+
+
+def series_number(source: Dataset, kind: int) -> int:
+    """A number that sorts behind the source's own: 4 gives 401 and 402, always the same for the same source."""
+    try:
+        number = int(text(source, "SeriesNumber"))
+    except ValueError:
+        number = 0
+    # IS holds 32 bits.
+    return number * 100 + kind if 0 <= number < 20_000_000 else 100 + kind
+
+
+def decimal(value: float) -> str:
+    """A DS of at most 16 characters; pydicom itself writes longer ones, which readers refuse."""
+    return format_number_as_ds(float(value))
+
+
+def plain(value: str, length: int) -> str:
+    """ASCII of at most the given length without backslashes, fit for any character set and any text element."""
+    return value.encode("ascii", "replace").decode().replace("\\", "/").strip()[:length]
+
+
+def _element(source: Dataset, keyword: str) -> DataElement | None:
+    if keyword not in source:
+        return None
+    try:
+        return copy.deepcopy(source[keyword])
+    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, LookupError):
+        return None

@@ -1,0 +1,63 @@
+"""Values out of DICOM headers as plain Python, with the library's warnings held back: they quote patient data."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """A scope without Python warnings; pydicom's and highdicom's name the value that they dislike."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def text(header: Dataset, keyword: str) -> str:
+    r"""The element as text, several values joined by a backslash; empty where it is absent or undecodable."""
+    value = _value(header, keyword)
+    if value is None:
+        return ""
+    values = value if isinstance(value, MultiValue) else [value]
+    return "\\".join(str(v).strip() for v in values)
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """The element's first value as a finite float, or None."""
+    value = _value(header, keyword)
+    if isinstance(value, MultiValue):
+        value = value[0] if value else None
+    return _finite(value)
+
+
+def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The element's values as `count` finite floats, or None."""
+    value = _value(header, keyword)
+    if not isinstance(value, MultiValue) or len(value) != count:
+        return None
+    found = [_finite(v) for v in value]
+    return None if None in found else tuple(v for v in found if v is not None)
+
+
+def _value(header: Dataset, keyword: str) -> object:
+    # Elements are parsed when first looked at, so a damaged one raises here and counts as absent.
+    try:
+        with silenced():
+            value: object = header.get(keyword)
+    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, LookupError):
+        return None
+    return None if value is None or value == "" else value
+
+
+def _finite(value: object) -> float | None:
+    try:
+        result = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return result if math.isfinite(result) else None

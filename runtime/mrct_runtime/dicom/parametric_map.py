@@ -1,0 +1,129 @@
+"""The uncertainty as a Parametric Map (PS3.3 A.75): never as a CT, on which a planning system could plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from mrct_runtime.dicom.derived import (
+    MANUFACTURER,
+    PRESENT,
+    Derivation,
+    decimal,
+    equipment_items,
+    inherit,
+    inherit_study,
+    local_time,
+    series_number,
+)
+from mrct_runtime.dicom.header import silenced, text
+from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.writing import check_finite, check_on_grid
+from mrct_runtime.errors import NumericError, OutputError
+from mrct_runtime.volume import Volume
+
+if TYPE_CHECKING:
+    from highdicom.pm import RealWorldValueMapping
+
+UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
+GEOMETRY = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Rows",
+    "Columns",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+)
+# What is shown at first: grey up to 200 HU, the spread at the body's edge.
+SHOWN_HU = (100.0, 200.0)
+
+
+def write_parametric_map(
+    std_hu: Volume, source: Series, path: Path | str, derivation: Derivation
+) -> str:
+    """The SOP instance UID of the file written: float32 HU [S, H, W], one frame a slice, on the source's grid.
+
+    The values are the spread of the Monte Carlo samples, not a calibrated error.
+    """
+    check_on_grid(std_hu, source)
+    check_finite(std_hu.array, "the standard deviation")
+    if std_hu.array.min() < 0:
+        raise NumericError(f"a standard deviation of {std_hu.array.min():g} HU is below 0")
+    with silenced():
+        result = _map(std_hu, source, derivation)
+        try:
+            result.save_as(Path(path), enforce_file_format=True)
+        except OSError as error:
+            raise OutputError(f"{Path(path).name}: cannot be written ({error.strerror})") from error
+    return str(result.SOPInstanceUID)
+
+
+def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
+    import highdicom as hd
+
+    array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
+    first = source.headers[0]
+    result: Dataset = hd.pm.ParametricMap(
+        source_images=[_geometry_only(header, source) for header in source.headers],
+        pixel_array=array,
+        series_instance_uid=str(generate_uid(prefix=None)),
+        series_number=series_number(first, 2),
+        sop_instance_uid=str(generate_uid(prefix=None)),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MANUFACTURER,
+        software_versions=tuple(derivation.software_versions),  # type: ignore[arg-type]
+        device_serial_number=derivation.bundle_sha256[:16] or "none",
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[_in_hu()],
+        voi_lut_transformations=[
+            hd.VOILUTTransformation(window_center=SHOWN_HU[0], window_width=SHOWN_HU[1])
+        ],
+        content_label="STD_HU",
+        content_description="Spread of Monte Carlo samples, RESEARCH USE ONLY",
+        content_qualification=hd.ContentQualificationValues.RESEARCH,
+    )
+    inherit_study(result, first, source.frame_of_reference_uid)
+    result.ContributingEquipmentSequence = equipment_items(
+        first, derivation, local_time(first, derivation)
+    )
+    result.SeriesDescription = UNCERTAINTY
+    result.SyntheticData = "YES"
+    return result
+
+
+def _in_hu() -> RealWorldValueMapping:
+    """Stored floats are HU as they stand."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    return hd.pm.RealWorldValueMapping(
+        lut_label="STD_HU",
+        lut_explanation="Monte Carlo standard deviation, research",
+        unit=codes.UCUM.HounsfieldUnit,
+        value_range=(float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=codes.DCM.AttenuationCoefficient,
+    )
+
+
+def _geometry_only(header: Dataset, source: Series) -> Dataset:
+    """A stand-in for the source image that names no patient: highdicom checks such values and quotes them."""
+    image = Dataset()
+    inherit(image, header, *GEOMETRY)
+    image.FrameOfReferenceUID = source.frame_of_reference_uid
+    image.Modality = source.modality
+    for keyword in PRESENT:
+        setattr(image, keyword, None)
+    if not text(image, "SliceThickness"):
+        image.SliceThickness = decimal(float(source.volume.grid.spacing_mm[0]))
+    return image

@@ -1,0 +1,153 @@
+"""Which series of a study is the axial T2-weighted one: scored by its headers, refused where that is not clear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mrct_runtime.dicom.header import number, text
+from mrct_runtime.dicom.scanning import SeriesGroup
+from mrct_runtime.errors import NoInputError, SeriesError
+
+# A series needs this much evidence of T2 weighting, and this lead over the next one.
+MIN_SCORE = 3.0
+MIN_LEAD = 0.5
+MIN_SLICES = 3
+
+_DIFFUSION = re.compile(r"diff|dwi|adc|trace|ep2d|\bfa\b|b_?val|perf|dce|dyn")
+_LOCALIZER = re.compile(r"loc(ali[sz]er)?(\b|_)|scout|survey|3-?plane|aahscout")
+_T2 = re.compile(r"t2(?!\s*\*|\s*_?star)")
+_OTHER_WEIGHTING = re.compile(
+    r"t1|(\b|_)pd(\b|_)|vibe|flash|mprage|dixon|t2\s*\*|t2_?star|flair|swi"
+)
+_FAT_SUPPRESSED = re.compile(r"(\b|_)fs(\b|_)|fat_?sat|stir|spair|spir")
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A series and what speaks for it: score None where it is out of the question, and why."""
+
+    group: SeriesGroup
+    score: float | None
+    reason: str
+
+
+def judge(group: SeriesGroup) -> Verdict:
+    """The evidence that a series is an axial T2-weighted MR: contrast by its timings, kind and name, less a tilt."""
+    refused = _out_of_question(group)
+    if refused:
+        return Verdict(group, None, refused)
+    evidence = _evidence(group)
+    score = sum(points for points, _ in evidence)
+    shown = ", ".join(f"{what} {points:+.3g}" for points, what in evidence)
+    if score < MIN_SCORE:
+        return Verdict(group, None, f"not T2-weighted ({shown or 'nothing says so'})")
+    return Verdict(group, score, f"score {score:.2f} ({shown})")
+
+
+def choose_mr(groups: Sequence[SeriesGroup], series: str | None = None) -> Verdict:
+    """The one axial T2w series, or the one named by its UID or number; a tie is refused with the candidates."""
+    found = [group for group in groups if group.modality == "MR"]
+    if not found:
+        held = ", ".join(sorted({group.modality for group in groups})) or "no image series"
+        raise NoInputError(f"no MR series in the study ({held}); name a folder with T2-weighted MR")
+    if series is not None:
+        return _named(found, series)
+    verdicts = [judge(group) for group in found]
+    usable = sorted(
+        (v for v in verdicts if v.score is not None), key=lambda v: v.score or 0.0, reverse=True
+    )
+    if not usable:
+        raise SeriesError(
+            f"no axial T2-weighted series: {_listed(verdicts)}; name one with --series if that is wrong"
+        )
+    best = usable[0]
+    rivals = [v for v in usable if (best.score or 0.0) - (v.score or 0.0) < MIN_LEAD]
+    if len(rivals) > 1:
+        names = "; ".join(f"{v.group}, UID {v.group.uid}" for v in rivals)
+        raise SeriesError(
+            f"{len(rivals)} series are equally good axial T2w: {names}; name one with --series"
+        )
+    others = _listed([v for v in verdicts if v is not best])
+    return Verdict(
+        best.group, best.score, best.reason + (f"; not chosen: {others}" if others else "")
+    )
+
+
+def _named(found: Sequence[SeriesGroup], series: str) -> Verdict:
+    matching = [
+        g for g in found if series == g.uid or (g.number is not None and series == str(g.number))
+    ]
+    if not matching:
+        known = ", ".join(str(group) for group in found)
+        raise SeriesError(f"no MR series {series!r} in the study; it has {known}")
+    axial = [group for group in matching if group.plane == "axial"]
+    if not axial:
+        raise SeriesError(f"{matching[0]} is {matching[0].plane}; mrct translates axial series")
+    if len({group.uid for group in axial}) > 1:
+        names = ", ".join(group.uid for group in axial)
+        raise SeriesError(
+            f"several MR series have the number {series}; name one by its UID: {names}"
+        )
+    if len(axial) > 1:
+        raise SeriesError(
+            f"{axial[0]} holds {len(axial)} stacks (orientation, matrix or echo differ); export one alone"
+        )
+    return Verdict(axial[0], None, "named by --series")
+
+
+def _listed(verdicts: Sequence[Verdict]) -> str:
+    return "; ".join(f"{v.group}: {v.reason}" for v in verdicts)
+
+
+def _names(group: SeriesGroup) -> str:
+    header = group.headers[0]
+    return " ".join(text(header, k) for k in ("SeriesDescription", "ProtocolName")).lower()
+
+
+def _out_of_question(group: SeriesGroup) -> str:
+    """Why a series cannot be an axial anatomical MR; empty where it can."""
+    header = group.headers[0]
+    names = _names(group)
+    kind = text(header, "ImageType").upper().split("\\")
+    if group.plane != "axial":
+        return group.plane
+    if "LOCALIZER" in kind or _LOCALIZER.search(names):
+        return "a localizer"
+    # A T2w protocol may name a diffusion study in its description, never run as EPI.
+    if (
+        text(header, "DiffusionBValue")
+        or "EP" in text(header, "ScanningSequence").split("\\")
+        or {"DIFFUSION", "ADC", "TRACEW", "FA"} & set(kind)
+        or _DIFFUSION.search(names)
+    ):
+        return "diffusion, perfusion or echo-planar"
+    if len(group.headers) < MIN_SLICES:
+        return f"of {len(group.headers)} slices only"
+    return ""
+
+
+def _evidence(group: SeriesGroup) -> list[tuple[float, str]]:
+    """(points, what) that speak for and against T2 weighting; the weights were set on real studies."""
+    header = group.headers[0]
+    names = _names(group)
+    echo, repetition = number(header, "EchoTime"), number(header, "RepetitionTime")
+    inversion = number(header, "InversionTime") or 0.0
+    sequence = text(header, "ScanningSequence").split("\\")
+    rules = (
+        (2.0, f"TE {echo:g} ms" if echo else "", (echo or 0.0) >= 70),
+        (-4.0, f"TE {echo:g} ms" if echo else "", echo is not None and echo < 50),
+        (1.0, f"TR {repetition:g} ms" if repetition else "", (repetition or 0.0) >= 2000),
+        (2.0, "spin echo", "SE" in sequence),
+        (-3.0, "gradient echo", "GR" in sequence and "SE" not in sequence),
+        (1.0, "echo train", (number(header, "EchoTrainLength") or 1) > 1),
+        (3.0, "named T2", bool(_T2.search(names))),
+        (-4.0, "named otherwise", bool(_OTHER_WEIGHTING.search(names))),
+        (-4.0, "fluid suppressed", inversion >= 1000),
+        (-2.0, "fat suppressed", bool(_FAT_SUPPRESSED.search(names)) or 0 < inversion < 1000),
+        (-1.0, "derived", text(header, "ImageType").upper().startswith("DERIVED")),
+        (-2.0, f"{len(group.headers)} slices", len(group.headers) < 8),
+        (-group.tilt_deg / 30, f"tilt {group.tilt_deg:.1f} deg", group.tilt_deg > 0.05),
+    )
+    return [(points, what) for points, what, holds in rules if holds]

@@ -1,0 +1,183 @@
+"""The synthetic CT as a CT Image Storage series on the source MR's own slices (PS3.3 A.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileMetaDataset, dcmwrite
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from mrct_runtime.dicom.derived import (
+    MANUFACTURER,
+    MR_TO_SYNTHETIC_CT,
+    SOURCE_IMAGE,
+    SYNTHETIC,
+    Derivation,
+    code_item,
+    decimal,
+    equipment_items,
+    inherit,
+    inherit_study,
+    local_time,
+    plain,
+    series_number,
+)
+from mrct_runtime.dicom.header import numbers, silenced, text
+from mrct_runtime.dicom.reading import Series
+from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
+from mrct_runtime.intensity import HuWindow
+from mrct_runtime.volume import Volume
+
+# Planning systems truncate outside the 12-bit CT range, so what they show is decided here.
+STORED = HuWindow(-1024.0, 3071.0)
+SOFT_TISSUE = ("40", "400")
+# The result lies on the MR's grid when no voxel is further off than a header's rounding.
+GRID_TOLERANCE_MM = 1e-4
+
+
+@dataclass(frozen=True)
+class WrittenSeries:
+    """The files, one a slice in the source's order, their series, and how many voxels were clipped."""
+
+    files: tuple[Path, ...]
+    series_uid: str
+    sop_instance_uids: tuple[str, ...]
+    clipped: int
+
+
+def write_ct_series(
+    hu: Volume, source: Series, folder: Path | str, derivation: Derivation
+) -> WrittenSeries:
+    """CT.0001.dcm and so on in an existing folder, from HU [S, H, W] on the source's grid.
+
+    Stored as whole HU in int16, slope 1, intercept 0, clipped to [-1024, 3071]. Patient, study and frame of reference are the
+    source's, the series and its instances are new, the geometry is the source's to the digit.
+    """
+    check_on_grid(hu, source)
+    stored, clipped = quantised(hu.array)
+    series_uid = str(generate_uid(prefix=None))
+    files, uids = [], []
+    with silenced():
+        for place, (header, pixels) in enumerate(zip(source.headers, stored, strict=True)):
+            image = _shared(header, source, derivation)
+            image.SeriesInstanceUID = series_uid
+            image.SOPInstanceUID = str(generate_uid(prefix=None))
+            image.InstanceNumber = place + 1
+            _place(image, header, source)
+            _pixels(image, pixels)
+            files.append(Path(folder) / f"CT.{place + 1:04d}.dcm")
+            _write(image, files[-1])
+            uids.append(str(image.SOPInstanceUID))
+    return WrittenSeries(tuple(files), series_uid, tuple(uids), clipped)
+
+
+def check_on_grid(result: Volume, source: Series) -> None:
+    """Refuses a result that does not lie on the source's slices and pixels."""
+    if not result.grid.matches(source.volume.grid, tolerance_mm=GRID_TOLERANCE_MM):
+        raise InputRejectedError(
+            f"a result of {result.grid.shape} voxels is not on the grid of {source}, {source.volume.grid.shape}; "
+            "resample it to the MR's grid first"
+        )
+
+
+def check_finite(array: NDArray[np.floating], what: str) -> None:
+    """Refuses NaN and infinities: cast to integers they would become 0, a plausible water image."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        slices = np.flatnonzero(bad.any(axis=(1, 2)))
+        raise NumericError(
+            f"{what} holds {np.count_nonzero(bad)} voxels that are not numbers, first in slice {slices[0] + 1}; "
+            "nothing was written, run the full-precision model"
+        )
+
+
+def quantised(hu: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
+    """Whole HU clipped to the stored range, and the number of voxels that lay outside it."""
+    check_finite(hu, "the synthetic CT")
+    rounded = np.rint(hu)
+    clipped = STORED.clip(rounded)
+    return clipped.astype(np.int16), int(np.count_nonzero(clipped != rounded))
+
+
+def _shared(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
+    """All but what differs from slice to slice."""
+    at = local_time(header, derivation)
+    image = Dataset()
+    inherit_study(image, header, source.frame_of_reference_uid)
+    image.SOPClassUID = CTImageStorage
+    image.Modality = "CT"
+    image.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    image.SyntheticData = "YES"
+    image.SeriesNumber = series_number(header, 1)
+    image.SeriesDescription = SYNTHETIC
+    image.ImageComments = plain(f"{SYNTHETIC}. Not for diagnosis or treatment.", 10240)
+    image.Manufacturer = MANUFACTURER
+    image.ManufacturerModelName = MANUFACTURER
+    image.SoftwareVersions = derivation.software_versions
+    image.ContributingEquipmentSequence = equipment_items(header, derivation, at)
+    image.DerivationDescription = derivation.description
+    image.DerivationCodeSequence = [code_item(MR_TO_SYNTHETIC_CT)]
+    image.BurnedInAnnotation = "NO"
+    image.LossyImageCompression = "00"
+    # There was no tube and no acquisition of a CT.
+    image.KVP = None
+    image.AcquisitionNumber = None
+    inherit(image, header, "AcquisitionDate", "AcquisitionTime")
+    _date(image, at)
+    return image
+
+
+def _date(image: Dataset, at: datetime) -> None:
+    for event in ("InstanceCreation", "Series", "Content"):
+        setattr(image, f"{event}Date", at.strftime("%Y%m%d"))
+        setattr(image, f"{event}Time", at.strftime("%H%M%S.%f"))
+
+
+def _place(image: Dataset, header: Dataset, source: Series) -> None:
+    """Position and provenance of one slice; source strings are kept, so fusion and contours match to the bit."""
+    inherit(image, header, "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    inherit(image, header, "SliceThickness")
+    grid = source.volume.grid
+    spacing = decimal(round(float(grid.spacing_mm[0]), 6))
+    if not text(image, "SliceThickness"):
+        image.SliceThickness = spacing
+    image.SpacingBetweenSlices = spacing
+    position = numbers(header, "ImagePositionPatient", 3)
+    image.SliceLocation = decimal(round(float(np.asarray(position) @ grid.normal), 6))
+    reference = Dataset()
+    inherit(reference, header, "SOPClassUID", "SOPInstanceUID")
+    # In a sequence of source images these two carry other names.
+    made_from = Dataset()
+    made_from.ReferencedSOPClassUID = reference.SOPClassUID
+    made_from.ReferencedSOPInstanceUID = reference.SOPInstanceUID
+    made_from.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
+    made_from.SpatialLocationsPreserved = "YES"
+    image.SourceImageSequence = [made_from]
+
+
+def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
+    image.SamplesPerPixel = 1
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.Rows, image.Columns = stored.shape
+    image.BitsAllocated = 16
+    image.BitsStored = 16
+    image.HighBit = 15
+    image.PixelRepresentation = 1
+    image.RescaleIntercept = "0"
+    image.RescaleSlope = "1"
+    image.RescaleType = "HU"
+    image.WindowCenter, image.WindowWidth = SOFT_TISSUE
+    image.PixelData = stored.astype("<i2").tobytes()
+
+
+def _write(image: Dataset, path: Path) -> None:
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    try:
+        dcmwrite(path, image, enforce_file_format=True)
+    except OSError as error:
+        raise OutputError(f"{path.name}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,135 @@
+"""Intensities in and out of the network's [0, 1]: MR by percentiles inside the body, CT by a fixed HU window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mrct_runtime.errors import InputRejectedError, UsageError
+from mrct_runtime.volume import Volume
+
+# The blur that levels noise and texture before air and body are told apart.
+MASK_SMOOTHING_MM = 2.0
+
+
+@dataclass(frozen=True)
+class HuWindow:
+    """The Hounsfield units that the network's 0 and 1 stand for; the default is the 12-bit CT range."""
+
+    low: float = -1024.0
+    high: float = 3071.0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.low, self.high]).all() and self.low < self.high):
+            raise UsageError(f"a HU window needs finite low < high, not {self.low} and {self.high}")
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    def to_unit(self, hu: NDArray[Any]) -> NDArray[np.float32]:
+        """(hu - low) / width, float32 of the same shape; not clipped."""
+        return np.asarray((np.asarray(hu, np.float64) - self.low) / self.width, dtype=np.float32)
+
+    def to_hu(self, unit: NDArray[Any]) -> NDArray[Any]:
+        """low + width * unit in the input's floating type; not clipped. Whole HU come back by rounding."""
+        return np.asarray(unit * self.width + self.low)
+
+    def clip(self, hu: NDArray[Any]) -> NDArray[Any]:
+        """HU held inside [low, high], same shape and type."""
+        return np.asarray(np.clip(hu, self.low, self.high))
+
+
+@dataclass(frozen=True)
+class MrLevels:
+    """The signal values of one study that become 0 and 1."""
+
+    low: float
+    high: float
+
+    def to_unit(self, signal: NDArray[Any]) -> NDArray[np.float32]:
+        """(signal - low) / (high - low) clipped to [0, 1], float32 of the same shape."""
+        unit = (np.asarray(signal, np.float64) - self.low) / (self.high - self.low)
+        return np.clip(unit, 0.0, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MrNormalisation:
+    """MR signal has no unit: percentiles of the voxels inside the body become 0 and 1."""
+
+    low_percentile: float = 0.5
+    high_percentile: float = 99.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
+            raise UsageError(
+                "MR normalisation needs percentiles 0 <= low < high <= 100, "
+                f"not {self.low_percentile} and {self.high_percentile}"
+            )
+
+    def levels(self, mr: Volume, mask: NDArray[np.bool_]) -> MrLevels:
+        """The two percentiles of the signal inside the mask [S, H, W]."""
+        if mask.shape != mr.array.shape:
+            raise InputRejectedError(f"a mask {mask.shape} does not fit an MR {mr.array.shape}")
+        inside = mr.array[mask]
+        if inside.size == 0:
+            raise InputRejectedError("the body mask is empty; the MR shows no body to normalise by")
+        low, high = np.percentile(inside, (self.low_percentile, self.high_percentile))
+        if not low < high:
+            raise InputRejectedError(
+                f"the MR's signal is {low:g} nearly everywhere inside the body; it holds no image"
+            )
+        return MrLevels(float(low), float(high))
+
+    def normalise(self, mr: Volume, mask: NDArray[np.bool_] | None = None) -> Volume:
+        """The MR in [0, 1], float32 [S, H, W]; without a mask by its own body mask."""
+        levels = self.levels(mr, body_mask(mr) if mask is None else mask)
+        return Volume(levels.to_unit(mr.array), mr.grid)
+
+
+def body_mask(mr: Volume) -> NDArray[np.bool_]:
+    """True [S, H, W] inside the body: smoothed, split by Otsu (1979), the largest part, holes filled per slice.
+
+    A field of view inside the body, as prostate protocols have it, has no air to be split off; there it is True throughout.
+    """
+    signal = mr.array.astype(np.float32)
+    if not np.isfinite(signal).all():
+        raise InputRejectedError(
+            f"the MR holds {np.count_nonzero(~np.isfinite(signal))} voxels that are not numbers"
+        )
+    if not signal.max() > max(signal.min(), 0.0):
+        raise InputRejectedError(f"the MR is {signal.max():g} everywhere; it holds no image")
+    pixels = MASK_SMOOTHING_MM / mr.grid.spacing_mm
+    smooth = ndimage.gaussian_filter(signal, (0.0, pixels[1], pixels[2]))
+    bright = _brighter_than_air(smooth)
+    if not _surrounded_by_air(bright):
+        return np.ones(signal.shape, dtype=bool)
+    parts, count = ndimage.label(bright)
+    if count > 1:
+        bright = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return np.stack([ndimage.binary_fill_holes(part) for part in bright])
+
+
+def _brighter_than_air(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Otsu's split of the logarithm: muscle is as far below fat as air is below muscle, but by ratio, not difference."""
+    from skimage.filters import threshold_otsu
+
+    # The floor keeps exact zeros of a blanked background from stretching the logarithm.
+    floor = 0.02 * float(np.percentile(smooth, 99.0)) + np.finfo(np.float32).tiny
+    logarithm = np.log(np.maximum(smooth, 0.0) + floor)
+    return np.asarray(logarithm > threshold_otsu(logarithm))  # type: ignore[no-untyped-call]
+
+
+def _surrounded_by_air(bright: NDArray[np.bool_]) -> bool:
+    """True where nearly all of the four corners of the slices is dark: a body is round, its picture is not."""
+    rows, columns = (max(2, n // 12) for n in bright.shape[1:])
+    corners = [
+        bright[:, y, x]
+        for y in (slice(None, rows), slice(-rows, None))
+        for x in (slice(None, columns), slice(-columns, None))
+    ]
+    return float(np.mean([corner.mean() for corner in corners])) < 0.1

@@ -1,0 +1,120 @@
+"""A folder that appears under its name only when everything in it has been written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from mrct_runtime.errors import OutputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class OutputFolder:
+    """A hidden sibling of `target` to write in; `commit` renames it, leaving the block without that removes it."""
+
+    target: Path
+    partial: Path
+    overwrite: bool
+    marker: str
+
+    @classmethod
+    def claim(
+        cls, target: Path, *, overwrite: bool = False, needed_bytes: int = 0, marker: str = ""
+    ) -> Self:
+        """The place to write in, made now, so that a target which cannot be written is found before computing.
+
+        With `overwrite` a folder that stands there is replaced, if it holds the file `marker` where one is named.
+        """
+        target = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow a link at the target
+        _refuse_occupied(target, overwrite=overwrite, marker=marker)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = _hidden_sibling(target, "partial")
+            partial.mkdir()
+        except OSError as error:
+            raise not_writable(target, error) from error
+        folder = cls(target, partial, overwrite, marker)
+        try:
+            folder.require(needed_bytes)
+        except OutputError:
+            folder.discard()
+            raise
+        return folder
+
+    def require(self, needed_bytes: int) -> None:
+        """OutputError where the disk has less free space than that."""
+        free = shutil.disk_usage(self.partial).free
+        if free < needed_bytes:
+            raise OutputError(
+                f"{self.target}: {needed_bytes / _MEGABYTE:.0f} MB are needed and {free / _MEGABYTE:.0f} MB "
+                "free; name an output folder on another disk"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def commit(self) -> Path:
+        """The target, now holding what was written; one rename, after which a reader sees all of it."""
+        _refuse_occupied(self.target, overwrite=self.overwrite, marker=self.marker)
+        try:
+            replaced = _hidden_sibling(self.target, "replaced")
+            if self.target.is_dir():
+                self.target.replace(replaced)
+            self.partial.replace(self.target)
+            shutil.rmtree(replaced, ignore_errors=True)
+        except OSError as error:
+            raise not_writable(self.target, error) from error
+        return self.target
+
+    def discard(self) -> None:
+        """Removes what was not committed."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _refuse_occupied(target: Path, *, overwrite: bool, marker: str) -> None:
+    """OutputError where something stands at the target that must not be replaced."""
+    try:
+        if not target.exists() and not target.is_symlink():
+            return
+        if not target.is_dir() or target.is_symlink():
+            raise OutputError(f"{target} is not a folder; name another output folder")
+        if not any(target.iterdir()):
+            return
+        if not overwrite:
+            raise OutputError(
+                f"{target} exists and is not empty; name another output folder or add --overwrite"
+            )
+        if marker and not (target / marker).is_file():
+            raise OutputError(
+                f"{target} holds no {marker}, so it is not what --overwrite replaces; name another folder"
+            )
+    except OSError as error:
+        raise not_writable(target, error) from error
+
+
+def not_writable(target: Path, error: OSError) -> OutputError:
+    """The error of a place that the system does not let us write."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return OutputError(f"{target} cannot be written: {reason}; name another output folder")
+
+
+def _hidden_sibling(target: Path, role: str) -> Path:
+    """A free name in the same folder, hence on the same file system, where a rename is atomic."""
+    return target.with_name(f".{target.name}.{role}-{secrets.token_hex(4)}")

@@ -1,0 +1,142 @@
+import pytest
+from dicom_study import CANARY, make_grid, write_series
+
+from mrct_runtime.dicom import choose_mr, judge, scan
+from mrct_runtime.errors import NoInputError, SeriesError
+
+AXIAL = make_grid((10, 8, 10))
+SAGITTAL = make_grid((10, 8, 10), angles=(0, 90, 0))
+CORONAL = make_grid((10, 8, 10), angles=(90, 0, 0))
+
+
+def only_verdict(folder):
+    (group,) = scan(folder).groups
+    return judge(group)
+
+
+def test_a_real_prostate_study_gives_its_axial_t2_by_itself(shared_data):
+    choice = choose_mr(scan(shared_data / "prostatex_mr_dicom" / "ProstateX").groups)
+    assert (choice.group.number, choice.group.description) == (4, "t2_tse_tra")
+    assert "TE 104 ms +2" in choice.reason
+    assert "series 3 't2_tse_sag': sagittal" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("study", "reason"),
+    [
+        ("ge_fse_pd_axial_dicom", "not T2-weighted"),
+        ("vendor_small_and_compressed_dicom", "sagittal"),
+        ("prostatex_mr_dicom/ProstateX-missing-slice", "echo-planar"),
+    ],
+)
+def test_real_studies_without_axial_t2_are_refused_with_the_reason(shared_data, study, reason):
+    with pytest.raises(SeriesError, match=reason):
+        choose_mr(scan(shared_data / study).groups)
+
+
+def test_the_axial_t2_wins_over_every_other_contrast_and_plane(tmp_path):
+    others = [
+        (SAGITTAL, "t2_tse_sag", {}),
+        (CORONAL, "t2_tse_cor", {}),
+        (AXIAL, "t1_tse_tra", {"EchoTime": "11", "RepetitionTime": "600"}),
+        (AXIAL, "ep2d_diff_tra", {"ScanningSequence": "EP", "EchoTime": "70"}),
+        (AXIAL, "t2_tse_tra_fs", {"ScanOptions": "FS"}),
+        (AXIAL, "t2_localizer", {}),
+        (AXIAL, "t2_flair_tra", {"InversionTime": "2400", "ScanningSequence": ["SE", "IR"]}),
+    ]
+    for number, (grid, description, elements) in enumerate(others, start=10):
+        write_series(
+            tmp_path / str(number), grid, number=number, description=description, elements=elements
+        )
+    write_series(tmp_path / "wanted", AXIAL, number=4)
+    write_series(tmp_path / "ct", AXIAL, modality="CT", number=30, description="t2 ct")
+    choice = choose_mr(scan(tmp_path).groups)
+    assert choice.group.number == 4
+    assert all(f"'{description}'" in choice.reason for _, description, _ in others)
+
+
+def test_timings_alone_are_enough(tmp_path):
+    write_series(tmp_path, AXIAL, description="")
+    assert only_verdict(tmp_path).score == pytest.approx(6.0)
+
+
+def test_a_name_alone_is_enough(tmp_path):
+    bare = dict.fromkeys(("EchoTime", "RepetitionTime", "EchoTrainLength", "ScanningSequence"))
+    write_series(tmp_path, AXIAL, elements=bare)
+    assert only_verdict(tmp_path).score == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("description", "elements", "reason"),
+    [
+        ("t1_vibe_tra", {"EchoTime": "2", "RepetitionTime": "4", "ScanningSequence": "GR"}, "T2"),
+        ("pd_tse_tra", {"EchoTime": "20"}, "not T2"),
+        ("t2_star", {"ScanningSequence": "GR", "EchoTime": "25"}, "not T2"),
+        ("AX T2 SCOUT", {}, "localizer"),
+        ("ax", {"ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]}, "diffusion"),
+        ("ax", {"DiffusionBValue": 800.0}, "diffusion"),
+        ("ax t2", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
+    ],
+)
+def test_other_series_are_out_of_the_question(tmp_path, description, elements, reason):
+    write_series(tmp_path, AXIAL, description=description, elements=elements)
+    verdict = only_verdict(tmp_path)
+    assert verdict.score is None
+    assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("angle", [5, 23, 40])
+def test_a_tilt_costs_points_but_does_not_exclude(tmp_path, angle):
+    write_series(tmp_path, make_grid((10, 8, 10), angles=(angle, 0, 0)))
+    assert only_verdict(tmp_path).score == pytest.approx(9.0 - angle / 30, abs=1e-3)
+
+
+@pytest.mark.parametrize(("slices", "accepted"), [(2, False), (3, True)])
+def test_a_stack_needs_three_slices(tmp_path, slices, accepted):
+    write_series(tmp_path, make_grid((slices, 8, 10)))
+    assert (only_verdict(tmp_path).score is not None) == accepted
+
+
+def test_equally_good_series_are_listed_not_guessed(tmp_path):
+    for number in (4, 5):
+        write_series(tmp_path / str(number), AXIAL, number=number)
+    groups = scan(tmp_path).groups
+    with pytest.raises(SeriesError, match="2 series are equally good axial T2w") as caught:
+        choose_mr(groups)
+    for group in groups:
+        assert str(group) in str(caught.value)
+        assert group.uid in str(caught.value)
+        assert choose_mr(groups, group.uid).group is group
+        assert choose_mr(groups, str(group.number)).group is group
+    assert "--series" in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_a_named_series_need_not_be_t2_but_must_be_there_axial_and_one(tmp_path):
+    write_series(tmp_path / "t1", AXIAL, number=6, description="t1", elements={"EchoTime": "9"})
+    write_series(tmp_path / "sag", SAGITTAL, number=7, description="sag")
+    write_series(tmp_path / "a", AXIAL, number=8, description="a")
+    write_series(tmp_path / "b", AXIAL, number=8, description="b")
+    groups = scan(tmp_path).groups
+    assert choose_mr(groups, "6").reason == "named by --series"
+    with pytest.raises(SeriesError, match="is sagittal"):
+        choose_mr(groups, "7")
+    with pytest.raises(SeriesError, match="several MR series have the number 8"):
+        choose_mr(groups, "8")
+    with pytest.raises(SeriesError, match=r"no MR series '99'.*series 6 't1'"):
+        choose_mr(groups, "99")
+
+
+def test_a_named_series_of_two_echoes_is_refused(tmp_path):
+    def second_echo(index, image):
+        image.EchoTime = "100" if index % 2 else "20"
+
+    write_series(tmp_path, AXIAL, per_slice=second_echo)
+    with pytest.raises(SeriesError, match="holds 2 stacks"):
+        choose_mr(scan(tmp_path).groups, "4")
+
+
+def test_a_study_without_mr_is_no_input(tmp_path):
+    write_series(tmp_path, AXIAL, modality="CT")
+    with pytest.raises(NoInputError, match=r"no MR series in the study \(CT\)"):
+        choose_mr(scan(tmp_path).groups)
