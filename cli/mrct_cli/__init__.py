@@ -1,0 +1,1 @@
+"""The commands mrct, mrct-train, mrct-export and mrct-infer."""

@@ -1,0 +1,99 @@
+"""The one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from mrct_runtime.errors import MrctError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+DEBUG_FLAG = "--debug"
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; unwinds like an interrupt, so that partial outputs are removed."""
+
+
+def run(command: click.Command, name: str, argv: Sequence[str] | None = None) -> int:
+    """The exit code of one command line; every failure has been told in one line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = DEBUG_FLAG in arguments
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with warnings.catch_warnings():
+            if not debug:
+                _silence_libraries()
+            return _outcome(command, name, arguments)
+    except BaseException as error:  # noqa: BLE001  this is the border of the program
+        if debug:
+            traceback.print_exception(error)
+        return _report(error)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _outcome(command: click.Command, name: str, arguments: list[str]) -> int:
+    # a command that records how it was called finds its arguments as ctx.obj
+    result = command.main(
+        args=list(arguments), prog_name=name, standalone_mode=False, obj=[name, *arguments]
+    )
+    # click hands the code of ctx.exit() back as the result; our commands return None
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """The exit code of an error, after its one line."""
+    match error:
+        case MrctError():
+            return _tell(str(error), error.exit_code)
+        case click.Abort() | KeyboardInterrupt():
+            return _tell("interrupted; nothing half-written was left behind", INTERRUPTED)
+        case Terminated():
+            return _tell("terminated; nothing half-written was left behind", TERMINATED)
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.ClickException():
+            return _tell(error.format_message(), error.exit_code)
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else 1
+        case _:
+            # a library's own text may quote patient data, so only the kind and the place are told
+            what = f"internal: {type(error).__name__} at {_place(error)}; {DEBUG_FLAG} shows all"
+            return _tell(what, MrctError.exit_code)
+
+
+def _tell(what: str, code: int) -> int:
+    click.echo(f"mrct: error: {' '.join(what.split())}", err=True)
+    return code
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "mrct_" in frame.filename] or list(frames)
+    if not ours:
+        return "an unknown place"
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
+
+
+def _silence_libraries() -> None:
+    """DICOM libraries quote values of the file in their warnings: patient data on a screen."""
+    warnings.simplefilter("ignore")
+    logging.lastResort = None
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated

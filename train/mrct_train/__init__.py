@@ -1,0 +1,1 @@
+"""Trains the networks (PyTorch) and draws phantoms (without it)."""
