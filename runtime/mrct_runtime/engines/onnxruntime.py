@@ -44,12 +44,6 @@ class OnnxRuntime:
         """numpy."""
         return np
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The model file's metadata_props."""
-        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        return found
-
     def bind(self, cond: Array) -> Denoiser:
         """eps(x, t) for the condition [B, 1, H, W]; buffers are kept between conditions of one shape."""
         if cond.ndim != 4 or cond.shape[1] != 1 or cond.shape[0] > self.max_batch:

@@ -1,0 +1,230 @@
+"""A bundle: a directory with one network, checked before anything of it is used.
+
+The bytes that were verified are the bytes that are loaded: every file is read once, its hash compared, and kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mrct_runtime.engines import Engine, engine_class
+from mrct_runtime.errors import BundleError, EngineError, NumericError, UsageError
+from mrct_runtime.golden import GOLDEN, GOLDEN_LIMIT, Golden
+from mrct_runtime.intensity import HuWindow, MrNormalisation
+from mrct_runtime.manifest import Manifest, Tensor
+from mrct_runtime.onnx_header import OnnxHeader, Signature, read_header
+from mrct_runtime.process import Process
+from mrct_runtime.samplers import sampler as build_sampler
+from mrct_runtime.samplers import sampler_class
+
+if TYPE_CHECKING:
+    from mrct_runtime.result import Result
+
+MANIFEST: Final = "bundle.json"
+MODEL: Final = "model.onnx"
+CARD: Final = "card.md"
+METADATA_KEY: Final = "mrct.manifest"
+"""Where model.onnx carries its copy of the manifest."""
+
+SIZE_LIMITS: Final[Mapping[str, int]] = {
+    MANIFEST: 1 << 20,
+    MODEL: (1 << 31) - 1,  # protobuf reads no larger message
+    GOLDEN: GOLDEN_LIMIT,
+    CARD: 1 << 20,
+}
+"""The files of a bundle and the most bytes each may have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle: its manifest, and the bytes of its network and self-test."""
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+    """Digest of bundle.json, which holds those of the other files: it identifies the whole bundle."""
+    model: bytes = field(repr=False)
+    golden: Golden = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """The bundle in the directory `path`, every file verified; a BundleError names the first fault."""
+        path = Path(path)
+        names = _file_names(path)
+        if MANIFEST not in names:
+            raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
+        text = _read(path, MANIFEST)
+        manifest = Manifest.loads(text, str(path / MANIFEST))
+        _check_names(path, names, manifest)
+        contents = {name: _verified(path, name, manifest) for name in manifest.files}
+        _check_graph(path, read_header(contents[MODEL]), manifest)
+        golden = Golden.loads(contents[GOLDEN])
+        return cls(path, manifest, hashlib.sha256(text).hexdigest(), contents[MODEL], golden)
+
+    @property
+    def process(self) -> Process:
+        """The noise process that the network was trained for."""
+        return self.manifest.process.build()
+
+    @property
+    def window(self) -> HuWindow:
+        """The window that maps Hounsfield units to the network's [0, 1]."""
+        return self.manifest.hu_window
+
+    @property
+    def normalisation(self) -> MrNormalisation:
+        """How an MR is brought to the network's [0, 1]."""
+        return self.manifest.mr_normalisation
+
+    def preset(self, sampler: str) -> dict[str, Any]:
+        """The options of `sampler` that suit this network; a UsageError where it has none."""
+        presets = self.manifest.presets
+        sampler_class(sampler)
+        if sampler not in presets:
+            raise UsageError(
+                f"{self.manifest.name} has no preset for the sampler {sampler!r}; "
+                f"it has {', '.join(presets) or 'none'}"
+            )
+        try:
+            check_preset(self.process, sampler, presets[sampler])
+        except UsageError as error:
+            raise BundleError(f"{self.path / MANIFEST}: {error}") from error
+        return dict(presets[sampler])
+
+    def translate(
+        self,
+        study: str | Path,
+        *,
+        sampler: str = "em",
+        mc: int = 10,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+        series: str | None = None,
+    ) -> Result:
+        """The synthetic CT of the study's axial T2w series, or of the one named by its UID or number."""
+        from mrct_runtime.translate import Settings, translate
+
+        settings = Settings(sampler, mc, seed, options=options or {})
+        return translate(self, study, settings, series=series)
+
+    def open_engine(self, device: str = "cpu", threads: int | None = None) -> Engine:
+        """The network loaded on `device`, after it has reproduced golden.npz there.
+
+        NumericError where it computes something else: then the backend is at fault, for the bytes are verified.
+        """
+        if device != "cpu":
+            raise EngineError(f"there is no engine for the device {device!r}; use cpu")
+        engine: Engine = engine_class("onnxruntime")(self.model, threads=threads)
+        try:
+            self.self_test(engine)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
+
+    def self_test(self, engine: Engine) -> float:
+        """The relative RMS difference of the engine's output from golden.npz; NumericError where it is too large."""
+        xp, golden = engine.xp, self.golden
+        denoise = engine.bind(xp.asarray(golden.y))
+        eps = denoise(xp.asarray(golden.x), golden.t.astype("float64"))
+        deviation = golden.deviation(engine.to_host(eps))
+        limit = self.manifest.self_test.relative_rms
+        if deviation > limit:
+            raise NumericError(
+                f"{self.path}: {type(engine).__name__} computes something else than the trained network: "
+                f"{deviation:.2g} (relative RMS) off the golden output, at most {limit:.2g} is sound; "
+                "use another device or backend"
+            )
+        return deviation
+
+
+def check_preset(process: Process, sampler: str, options: Mapping[str, Any]) -> None:
+    """UsageError where the sampler is unknown, serves other processes, or does not take these options."""
+    kind = sampler_class(sampler)
+    if not isinstance(process, kind.process):
+        raise UsageError(
+            f"the sampler {sampler!r} does not serve a {type(process).__name__} network; remove its preset"
+        )
+    try:
+        build_sampler(sampler, options)
+    except (UsageError, TypeError) as error:
+        raise UsageError(f"preset of {sampler!r}: {error}") from error
+
+
+def _file_names(path: Path) -> set[str]:
+    if not path.exists():
+        raise BundleError(f"there is no bundle at {path}; give the path of a .mrct directory")
+    if not path.is_dir():
+        raise BundleError(f"{path} is a file; a bundle is a directory with {MANIFEST} in it")
+    try:
+        entries = list(path.iterdir())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        # A link could be pointed elsewhere after the check.
+        if entry.is_symlink() or not entry.is_file():
+            raise BundleError(f"{path} holds {entry.name!r}, which is not a plain file; remove it")
+    return {entry.name for entry in entries}
+
+
+def _check_names(path: Path, names: set[str], manifest: Manifest) -> None:
+    known = set(SIZE_LIMITS) - {MANIFEST}
+    if listed := known ^ set(manifest.files):
+        raise BundleError(
+            f"{path / MANIFEST}: files must list {', '.join(sorted(known))}; see {min(listed)!r}"
+        )
+    if missing := known - names:
+        raise BundleError(f"{path} lacks {min(missing)}; copy the bundle again")
+    if extra := names - known - {MANIFEST}:
+        raise BundleError(f"{path} holds {min(extra)!r}, which it does not list; remove it")
+
+
+def _read(path: Path, name: str) -> bytes:
+    limit = SIZE_LIMITS[name]
+    try:
+        with (path / name).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise BundleError(
+                    f"{path / name} has {size} bytes, at most {limit} are read; refused"
+                )
+            return file.read(size)
+    except OSError as error:
+        raise BundleError(f"{path / name} cannot be read: {error.strerror}") from error
+
+
+def _verified(path: Path, name: str, manifest: Manifest) -> bytes:
+    content = _read(path, name)
+    found, listed = hashlib.sha256(content).hexdigest(), manifest.files[name]
+    if found != listed:
+        raise BundleError(
+            f"{path / name} was changed: its sha256 is {found[:12]}..., {MANIFEST} lists {listed[:12]}...; "
+            "copy the bundle again"
+        )
+    return content
+
+
+def _check_graph(path: Path, header: OnnxHeader, manifest: Manifest) -> None:
+    """The graph has the opset, inputs and outputs that the manifest says, and was exported with that manifest."""
+    if header.metadata.get(METADATA_KEY) != manifest.graph_text():
+        raise BundleError(
+            f"{path}: {MODEL} was not exported with this {MANIFEST}; export the bundle again"
+        )
+    if header.opset != manifest.opset:
+        raise BundleError(
+            f"{path / MODEL} has opset {header.opset}, {MANIFEST} says {manifest.opset}"
+        )
+    _check_tensors(path, header.inputs, manifest.inputs)
+    _check_tensors(path, header.outputs, manifest.outputs)
+
+
+def _check_tensors(path: Path, found: tuple[Signature, ...], said: tuple[Tensor, ...]) -> None:
+    met = [(tensor.name, tensor.is_float32, tensor.shape) for tensor in found]
+    wanted = [(tensor.name, True, tensor.shape) for tensor in said]
+    if met != wanted:
+        raise BundleError(f"{path / MODEL} has the tensors {met}, {MANIFEST} says {wanted}")

@@ -1,0 +1,22 @@
+"""The small bundles that come with the package, trained on phantoms, so that every sampler runs at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mrct_runtime.errors import BundleError
+from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.samplers import sampler_class
+
+FOLDER = Path(__file__).parent / "bundles"
+_BY_PROCESS = {DDPM: "demo-ddpm.mrct", VESDE: "demo-sde.mrct"}
+
+
+def demonstration_bundle(sampler: str) -> Path:
+    """The demonstration bundle whose noise process the sampler serves."""
+    path = FOLDER / _BY_PROCESS[sampler_class(sampler).process]
+    if not path.is_dir():
+        raise BundleError(
+            f"this installation lacks {path.name}; install mrct again or give --bundle"
+        )
+    return path

@@ -1,0 +1,102 @@
+"""run.json: what was done, with what, and the digests of what came out. It holds no patient data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from mrct_runtime import __version__
+
+if TYPE_CHECKING:
+    from mrct_runtime.result import Result
+
+RUN: Final = "run.json"
+NOTICE: Final = (
+    "Synthetic CT for research use only: not for diagnosis, planning or dose calculation."
+)
+_LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxruntime")
+
+
+def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
+    """Writes run.json beside the finished files of a folder, whose digests it lists."""
+    content = _content(result, command) | {"outputs": _digests(folder)}
+    text = json.dumps(content, indent=2, allow_nan=False)
+    (folder / RUN).write_text(text + "\n", "utf-8")
+
+
+def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
+    sampling = result.sampling
+    shape, spacing = result.mean_hu.grid.shape, result.mean_hu.grid.spacing_mm
+    return {
+        "run_id": str(uuid.uuid4()),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notice": NOTICE,
+        "command": list(command),
+        "sampling": {
+            "sampler": result.sampler,
+            "options": asdict(cast("Any", sampling.sampler)),
+            "mc": sampling.mc,
+            "seed": sampling.seed,
+            "noise": "Philox4x32-10, Box-Muller",
+            "batch": sampling.batch,
+            "prior_mean": sampling.prior_mean,
+        },
+        "model": _model(result),
+        "engine": asdict(result.backend),
+        "input": {
+            "sop_instance_uids_sha256": _input_digest(result),
+            "slices": shape[0],
+            "rows": shape[1],
+            "columns": shape[2],
+            "spacing_mm": [round(float(mm), 6) for mm in spacing],
+        },
+        "counters": asdict(result.counters) | {"not_finite": 0},
+        "warnings": list(result.warnings),
+        "seconds": {stage: round(taken, 3) for stage, taken in result.seconds.items()},
+        "versions": _versions(),
+        "exit_code": 0,
+    }
+
+
+def _model(result: Result) -> dict[str, Any]:
+    manifest = result.model.manifest
+    return {
+        "name": manifest.name,
+        "bundle_sha256": result.model.sha256,
+        "files_sha256": dict(manifest.files),
+        "process": manifest.process.model_dump(mode="json"),
+        "training": manifest.training.model_dump(mode="json"),
+        "notice": manifest.notice,
+    }
+
+
+def _input_digest(result: Result) -> str:
+    """sha256 over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
+    uids = sorted(str(header.SOPInstanceUID) for header in result.source.headers)
+    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"mrct": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        # the GPU wheel of ONNX Runtime has another name, and an analytic engine needs none
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

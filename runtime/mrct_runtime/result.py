@@ -1,0 +1,137 @@
+"""A finished synthetic CT: its images in HU, where they come from, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrct_runtime import __version__
+from mrct_runtime.dicom.derived import Derivation
+from mrct_runtime.dicom.parametric_map import write_parametric_map
+from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.writing import write_ct_series
+from mrct_runtime.errors import NumericError
+from mrct_runtime.manifest import Manifest
+from mrct_runtime.nifti import write_nifti
+from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_runtime.preview import write_montage, write_slice
+from mrct_runtime.report import RUN, write_run
+from mrct_runtime.synthesis import Sampling
+from mrct_runtime.volume import Volume
+
+CT_FOLDER = "sct"
+STD_MAP = "std.dcm"
+NIFTI, STD_NIFTI = "sct.nii.gz", "sct_std.nii.gz"
+PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
+
+# int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
+_BYTES_A_VOXEL = 14
+_BYTES_BESIDES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What happened while sampling, inside the body; voxels on the model grid."""
+
+    evaluations: int
+    body_voxels: int
+    below_window: int
+    above_window: int
+
+    @property
+    def outside(self) -> float:
+        """The fraction of the body whose mean lay outside the HU window before it was clamped."""
+        return (self.below_window + self.above_window) / max(self.body_voxels, 1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The bundle that made a result; `sha256` is that of its manifest, which holds those of its files."""
+
+    manifest: Manifest
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What evaluated the network."""
+
+    engine: str
+    device: str
+    threads: int | None
+    precision: str = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Mean and standard deviation in HU on the MR's own grid, and all that made them."""
+
+    source: Series
+    mean_hu: Volume
+    std_hu: Volume
+    model: Model
+    backend: Backend
+    sampler: str
+    sampling: Sampling
+    counters: Counters
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for name, volume in (("mean", self.mean_hu), ("standard deviation", self.std_hu)):
+            # a NaN would become 0 HU, a plausible water image, when it is rounded to int16
+            if not np.isfinite(volume.array).all():
+                raise NumericError(
+                    f"the {name} has values that are not finite; nothing was written"
+                )
+
+    def save(self, out: Path | str, *, overwrite: bool = False) -> Path:
+        """The folder `out`, holding the CT series, the map, NIfTI, pictures and run.json; all of them or nothing."""
+        with claim(Path(out), overwrite=overwrite) as folder:
+            folder.require(bytes_needed(self.mean_hu))
+            self.write(folder)
+            return folder.commit()
+
+    def write(self, folder: OutputFolder, command: Sequence[str] = ()) -> None:
+        """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
+        try:
+            self._write_images(folder.partial)
+            write_run(self, folder.partial, command)
+        except OSError as error:
+            raise not_writable(folder.target, error) from error
+
+    def _write_images(self, folder: Path) -> None:
+        derivation = self._derivation()
+        (folder / CT_FOLDER).mkdir()
+        write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation)
+        write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
+        write_nifti(self.mean_hu, folder / NIFTI)
+        write_nifti(self.std_hu, folder / STD_NIFTI)
+        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
+        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
+        write_montage(mean, std, folder / MONTAGE)
+
+    def _derivation(self) -> Derivation:
+        training = self.model.manifest.training
+        return Derivation(
+            software_version=__version__,
+            bundle=self.model.manifest.name,
+            bundle_sha256=self.model.sha256,
+            sampler=self.sampler,
+            mc=self.sampling.mc,
+            seed=self.sampling.seed,
+            text=f"Model trained on: {training.data}. {self.sampling.sampler!r}.",
+        )
+
+
+def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
+    """The folder for a result; only an earlier result is ever overwritten."""
+    return OutputFolder.claim(out, overwrite=overwrite, marker=RUN)
+
+
+def bytes_needed(volume: Volume) -> int:
+    """What the files of a result on this volume's grid take at most."""
+    return volume.array.size * _BYTES_A_VOXEL + _BYTES_BESIDES

@@ -1,0 +1,243 @@
+"""From a study to a result: read, prepare, sample, and back onto the MR's own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrct_runtime.arrays import Array, Time
+from mrct_runtime.bundle import Bundle
+from mrct_runtime.dicom.reading import Series, read_study
+from mrct_runtime.engines import Engine
+from mrct_runtime.engines.observed import ObservedEngine
+from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.intensity import MrNormalisation, body_mask
+from mrct_runtime.manifest import Image
+from mrct_runtime.result import Backend, Counters, Model, Result
+from mrct_runtime.samplers import recipe, sampler, sampler_class
+from mrct_runtime.synthesis import Moments, Progress, Sampling, synthesize
+from mrct_runtime.volume import Volume, model_grid
+
+AIR_HU = -1024.0
+DEVICES = ("auto", "cpu")
+
+# Rows of a batch are chosen so that a UNet's widest layers stay near a gigabyte; on a CPU larger batches gain nothing.
+_PIXELS_A_BATCH = 1 << 19
+# Gas lies at the window's lower end, where noise of a few HU crosses it and says nothing.
+_MARGIN = 0.01
+_WARN_LOST = 0.001
+_WARN_OUTSIDE, _FAIL_OUTSIDE = 0.001, 0.05
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is chosen for a run; what belongs to the model comes from its bundle.
+
+    `options` are the sampler's own, over those of `recipe` (a published setting) or else of the bundle's preset.
+    """
+
+    sampler: str = "em"
+    mc: int = 10
+    seed: int = 0
+    batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise UsageError(f"unknown device {self.device!r}; choose from {', '.join(DEVICES)}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, got {self.threads}")
+
+    def sampling(self, bundle: Bundle, series: str) -> Sampling:
+        """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
+        family = sampler_class(self.sampler).process
+        if not isinstance(bundle.process, family):
+            raise UsageError(
+                f"sampler {self.sampler} needs a {family.__name__} model; {bundle.manifest.name} is a "
+                f"{type(bundle.process).__name__} model: choose another --sampler or another bundle"
+            )
+        base = (
+            bundle.preset(self.sampler)
+            if self.recipe is None
+            else recipe(self.recipe, self.sampler)
+        )
+        size = bundle.manifest.image.size
+        return Sampling(
+            sampler(self.sampler, base | dict(self.options)),
+            mc=self.mc,
+            seed=self.seed,
+            batch=self._default_batch(size) if self.batch is None else self.batch,
+            prior_mean=bundle.manifest.prior_mean,
+            series=series,
+        )
+
+    def _default_batch(self, size: int) -> int:
+        return max(1, min(self.mc, _PIXELS_A_BATCH // size**2))
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A study read and prepared: all that is known before the first network evaluation.
+
+    `condition` [S, N, N] is the MR in [0, 1] on the model grid, `body` the mask on the same grid.
+    """
+
+    bundle: Bundle
+    settings: Settings
+    sampling: Sampling
+    source: Series
+    condition: Volume
+    body: NDArray[np.bool_]
+    warnings: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+    @property
+    def evaluations(self) -> int:
+        """Images that go through the network; the most of them where the sampler adapts."""
+        return self.sampling.sampler.evaluations * self.sampling.mc * len(self.condition.array)
+
+    @property
+    def device(self) -> str:
+        """Where the network runs: auto is the CPU."""
+        return "cpu" if self.settings.device == "auto" else self.settings.device
+
+    def open_engine(self) -> Engine:
+        """The bundle's network on the chosen device, after its self-test."""
+        return self.bundle.open_engine(self.device, self.settings.threads)
+
+    def run(
+        self,
+        engine: Engine,
+        progress: Callable[[Progress], None] | None = None,
+        observe: Callable[[Array, Time], None] = lambda _x, _t: None,
+    ) -> Result:
+        """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
+        started = time.perf_counter()
+        watched = ObservedEngine(engine, observe)
+        moments = synthesize(
+            watched, self.bundle.process, self.condition.array, self.sampling, progress
+        )
+        sampled = time.perf_counter()
+        counters = self._counters(moments)
+        mean_hu, std_hu = self._on_source(moments)
+        seconds = {
+            **self.seconds,
+            "sampling": sampled - started,
+            "resampling": time.perf_counter() - sampled,
+        }
+        return Result(
+            source=self.source,
+            mean_hu=mean_hu,
+            std_hu=std_hu,
+            model=Model(self.bundle.manifest, self.bundle.sha256),
+            backend=Backend(type(engine).__name__, self.device, self.settings.threads),
+            sampler=self.settings.sampler,
+            sampling=self.sampling,
+            counters=counters,
+            warnings=(*self.warnings, *_complaints(counters)),
+            seconds=seconds,
+        )
+
+    def _counters(self, moments: Moments) -> Counters:
+        """What happened inside the body; NumericError where too much of the mean left the HU window."""
+        inside = moments.mean[self.body]
+        counters = Counters(
+            evaluations=moments.evaluations,
+            body_voxels=int(inside.size),
+            below_window=int(np.count_nonzero(inside < -_MARGIN)),
+            above_window=int(np.count_nonzero(inside > 1 + _MARGIN)),
+        )
+        if counters.outside > _FAIL_OUTSIDE:
+            raise NumericError(
+                f"{counters.outside:.1%} of the body lies outside the model's HU window, at most "
+                f"{_FAIL_OUTSIDE:.0%} is accepted; the MR is unlike the model's training images, or "
+                "the sampler needs more steps"
+            )
+        return counters
+
+    def _on_source(self, moments: Moments) -> tuple[Volume, Volume]:
+        """Mean and deviation in HU, float32 on the MR's grid; averaged first, clamped after."""
+        window, grid = self.bundle.window, self.condition.grid
+        mean = Volume(window.to_hu(moments.mean.clip(0, 1)).astype(np.float32), grid)
+        std = Volume((moments.std * window.width).astype(np.float32), grid)
+        target = self.source.volume.grid
+        return mean.resample(target, fill=AIR_HU), std.resample(target, fill=0.0)
+
+
+def prepare(
+    bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
+) -> Job:
+    """The job of translating a study's axial T2w series, or the one named by its UID or number."""
+    # a wrong option is told before minutes go into reading
+    settings.sampling(bundle, "")
+    started = time.perf_counter()
+    source = read_study(study, series=series)
+    read = time.perf_counter()
+    manifest = bundle.manifest
+    condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)
+    seconds = {"reading": read - started, "preparing": time.perf_counter() - read}
+    sampling = settings.sampling(bundle, source.uid)
+    warnings = (*source.notes, *_cut_off(lost, manifest.image))
+    return Job(bundle, settings, sampling, source, condition, body, warnings, seconds)
+
+
+class Conditioned(NamedTuple):
+    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses."""
+
+    condition: Volume
+    body: NDArray[np.bool_]
+    lost: float
+
+
+def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Conditioned:
+    """The MR on the model grid, 0 and False where there is no MR; `lost` is the fraction of the body beyond the grid."""
+    canonical = mr.canonical()
+    mask = body_mask(canonical)
+    grid = model_grid(canonical, image.size, image.spacing_mm)
+    condition = normalisation.normalise(canonical, mask).resample(grid, fill=0.0)
+    body = Volume(mask.astype(np.uint8), canonical.grid).resample(grid, fill=0, order=0)
+    seen = Volume(np.ones(grid.shape, np.uint8), grid).resample(canonical.grid, fill=0, order=0)
+    lost = 1 - float(seen.array[mask].mean())
+    return Conditioned(condition, body.array.astype(bool), lost)
+
+
+def translate(
+    bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
+) -> Result:
+    """The synthetic CT of a study, with an engine opened and closed for it."""
+    job = prepare(bundle, study, settings, series=series)
+    engine = job.open_engine()
+    try:
+        return job.run(engine)
+    finally:
+        engine.close()
+
+
+def _cut_off(lost: float, image: Image) -> tuple[str, ...]:
+    if lost <= _WARN_LOST:
+        return ()
+    side = image.size * image.spacing_mm
+    complaint = (
+        f"{lost:.1%} of the body lies outside the model's field of view of {side:.0f} mm and becomes air; "
+        "take a bundle with a larger one"
+    )
+    return (complaint,)
+
+
+def _complaints(counters: Counters) -> tuple[str, ...]:
+    if counters.outside <= _WARN_OUTSIDE:
+        return ()
+    complaint = (
+        f"{counters.outside:.2%} of the body lies outside the model's HU window and was clamped; "
+        "look at the pictures before using the result"
+    )
+    return (complaint,)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_bundle import tiny_manifest
+
+from mrct_runtime.errors import BundleError, UsageError
+from mrct_runtime.manifest import Manifest, ProcessSpec
+from mrct_runtime.process import DDPM, VESDE
+
+MANIFEST = tiny_manifest("tiny", VESDE(), 16, 2.0)
+
+
+def canonical(content) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def changed(**changes) -> bytes:
+    return canonical(json.loads(MANIFEST.dumps()) | changes)
+
+
+def test_the_text_gives_the_same_manifest_and_the_same_text() -> None:
+    text = MANIFEST.dumps().encode()
+    again = Manifest.loads(text, "here")
+    assert again == MANIFEST
+    assert again.dumps().encode() == text
+
+
+@pytest.mark.parametrize("process", [VESDE(sigma=30.0, t_min=1e-3), DDPM(beta_end=0.01)])
+def test_a_process_is_rebuilt_from_its_record(process) -> None:
+    assert ProcessSpec.of(process).build() == process
+
+
+def test_a_process_that_is_not_registered_cannot_be_recorded() -> None:
+    class Other(VESDE.__mro__[1]): ...
+
+    with pytest.raises(UsageError, match="cannot name the process"):
+        ProcessSpec.of(Other())
+
+
+def test_what_the_graph_carries_leaves_out_presets_and_digests_only() -> None:
+    whole, inside = json.loads(MANIFEST.dumps()), json.loads(MANIFEST.graph_text())
+    assert whole.keys() - inside.keys() == {"files", "presets"}
+    assert all(inside[key] == whole[key] for key in inside)
+
+
+def test_a_manifest_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        MANIFEST.opset = 21  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "holds a list, not an object"),
+        (b"{}", "schema_version is None, this mrct reads 1"),
+        (changed(schema_version=2), "schema_version is 2, this mrct reads 1"),
+        (changed(extra=1), "unknown key 'extra'"),
+        (changed(hu_window={"low": -1024.0, "high": 3071.0, "c": 0}), "unknown key 'hu_window.c'"),
+        (changed(hu_window={"low": 5.0, "high": 3.0}), "low < high"),
+        (changed(hu_window={"low": -1024.0}), "not as mrct writes it"),
+        (changed(prior_mean="0.2"), "prior_mean: .*got '0.2'"),
+        (changed(prior_mean=float("nan")), "prior_mean: .*finite"),
+        (changed(parametrisation="score"), "parametrisation: .*got 'score'"),
+        (changed(name="../evil"), "name: .*got '../evil'"),
+        (changed(files={"../x": "0" * 64}), r"files\.\.\./x"),
+        (
+            changed(image={"size": 20, "spacing_mm": 1.0, "multiple": 8}),
+            "20 is not a multiple of 8",
+        ),
+        (changed(process={"kind": "vp", "parameters": {}}), "unknown process 'vp'"),
+        (changed(process={"kind": "ve-sde", "parameters": {"sigma": 25.0}}), "lacks parameters"),
+        (changed(process={"kind": "ddpm", "parameters": {"steps": 0}}), "at least one step"),
+        (
+            changed(
+                process={"kind": "ve-sde", "parameters": {"s": 1, "sigma": 25.0, "t_min": 1e-5}}
+            ),
+            "process",
+        ),
+        (json.dumps(json.loads(MANIFEST.dumps())).encode(), "edited by hand"),
+    ],
+)
+def test_a_manifest_that_is_not_sound_is_refused_in_one_line(text: bytes, reason: str) -> None:
+    with pytest.raises(BundleError, match=reason) as caught:
+        Manifest.loads(text, "bundle.json")
+    assert str(caught.value).startswith("bundle.json: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", list(json.loads(MANIFEST.dumps())))
+def test_no_key_may_be_left_out(key: str) -> None:
+    content = json.loads(MANIFEST.dumps())
+    del content[key]
+    with pytest.raises(BundleError, match=key):
+        Manifest.loads(canonical(content), "bundle.json")

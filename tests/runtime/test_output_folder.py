@@ -1,0 +1,101 @@
+import errno
+import os
+
+import pytest
+
+from mrct_runtime.errors import OutputError
+from mrct_runtime.output_folder import OutputFolder, not_writable
+
+
+def test_the_target_appears_with_everything_in_it_when_it_is_committed(tmp_path):
+    with OutputFolder.claim(tmp_path / "a/b/out") as folder:
+        (folder.partial / "file").write_text("whole")
+        assert not (tmp_path / "a/b/out").exists()
+        assert folder.commit() == tmp_path / "a/b/out"
+    assert (tmp_path / "a/b/out/file").read_text() == "whole"
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_whatever_ends_the_block_early_nothing_is_left(error, tmp_path):
+    def fail():
+        with OutputFolder.claim(tmp_path / "out") as folder:
+            (folder.partial / "half").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_partial_folder_is_hidden_and_on_the_same_file_system(tmp_path):
+    with OutputFolder.claim(tmp_path / "out") as folder:
+        assert folder.partial.name.startswith(".out.")
+        assert folder.partial.parent == tmp_path
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    with OutputFolder.claim(tmp_path / "out") as folder:
+        (folder.partial / "file").write_text("new")
+        folder.commit()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["file"]
+
+
+def test_a_filled_folder_is_refused_unless_it_may_be_overwritten(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("old")
+    with pytest.raises(OutputError, match=r"not empty.*--overwrite"):
+        OutputFolder.claim(tmp_path / "out")
+    with OutputFolder.claim(tmp_path / "out", overwrite=True) as folder:
+        (folder.partial / "new").write_text("new")
+        folder.commit()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_lacks_the_marker_is_never_overwritten(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/beach.jpg").write_text("sun")
+    with pytest.raises(OutputError, match=r"holds no run\.json"):
+        OutputFolder.claim(tmp_path / "photos", overwrite=True, marker="run.json")
+    assert (tmp_path / "photos/beach.jpg").is_file()
+
+
+def test_an_overwritten_folder_stays_as_it_was_when_the_run_fails(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("old")
+    with pytest.raises(ValueError), OutputFolder.claim(tmp_path / "out", overwrite=True):
+        raise ValueError
+    assert (tmp_path / "out/old").read_text() == "old"
+
+
+def test_a_target_filled_by_another_run_meanwhile_is_not_replaced(tmp_path):
+    with OutputFolder.claim(tmp_path / "out") as folder:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/theirs").write_text("first")
+        with pytest.raises(OutputError, match="not empty"):
+            folder.commit()
+    assert (tmp_path / "out/theirs").read_text() == "first"
+
+
+@pytest.mark.parametrize("place", ["file", "file/out", "link"])
+def test_a_file_or_link_in_the_way_is_refused_before_anything_is_made(place, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OutputError, match="name another output folder"):
+        OutputFolder.claim(tmp_path / place)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_is_too_full_is_refused_with_the_need_and_the_rest(tmp_path):
+    with pytest.raises(OutputError, match=r"1000000000 MB are needed and \d+ MB free"):
+        OutputFolder.claim(tmp_path / "out", needed_bytes=10**15)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_systems_reason_is_told(tmp_path):
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "no space left on device" in str(not_writable(tmp_path, error))

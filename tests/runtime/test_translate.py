@@ -1,0 +1,175 @@
+import math
+
+import numpy as np
+import pytest
+from dicom_study import make_grid, write_series
+from mr_study import SHAPE, blob, write_mr_study
+from tiny_bundle import DEVIATION, write_tiny_bundle
+
+import mrct_runtime
+from mrct_runtime.dicom import read_study
+from mrct_runtime.engines.analytic import Analytic
+from mrct_runtime.errors import BundleError, NumericError, UsageError
+from mrct_runtime.intensity import HuWindow, MrNormalisation
+from mrct_runtime.manifest import Image
+from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.translate import AIR_HU, Settings, conditioned, prepare
+
+WINDOW = HuWindow()
+# The expectation of a sample deviation of n is c4(n) sigma.
+C4_10 = 0.9727
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return mrct_runtime.load(
+        write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny.mrct", size=24)
+    )
+
+
+@pytest.fixture
+def study(tmp_path):
+    return write_mr_study(tmp_path / "study")
+
+
+def expected_hu(bundle, study):
+    """What a model whose mean CT is the MR should give, on the MR's own grid."""
+    mr = read_study(study).volume
+    condition, *_ = conditioned(mr, bundle.normalisation, bundle.manifest.image)
+    return WINDOW.to_hu(condition.array.astype(np.float64))
+
+
+def test_mean_and_deviation_are_those_of_the_models_distribution(bundle, study):
+    options = {"rtol": 1e-3, "atol": 1e-3}
+    result = bundle.translate(study, sampler="ode", mc=10, options=options)
+    # the last denoise, a factor s^2 / (s^2 + std^2), takes a little more than the noise
+    std = VESDE().std(1e-3)
+    deviation = DEVIATION**2 / math.hypot(DEVIATION, std)
+    truth = expected_hu(bundle, study)
+    # where the mean is not clamped
+    inner = (truth > WINDOW.to_hu(np.array(0.2))) & (truth < WINDOW.to_hu(np.array(0.8)))
+    # what the prior's own mean leaves in the result
+    mean = WINDOW.to_hu(np.array(bundle.manifest.prior_mean))
+    bias = (mean - truth) * deviation / math.hypot(DEVIATION, VESDE().std(1.0))
+    error = (result.mean_hu.array - truth - bias)[inner] / WINDOW.width
+    standard_error = deviation / math.sqrt(10)
+    assert abs(error.mean()) < 4 * standard_error / math.sqrt(error.size)
+    assert error.std() == pytest.approx(standard_error, rel=0.05)
+    spread = result.std_hu.array[inner].mean() / WINDOW.width
+    assert spread == pytest.approx(C4_10 * deviation, rel=0.02)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (0, 0, 180), (0, 180, 0), (12, -8, 25)])
+def test_the_result_lies_on_the_mrs_own_voxels_whatever_their_order(angles, bundle, tmp_path):
+    study = write_mr_study(tmp_path / "turned", angles=angles)
+    job = prepare(bundle, study, Settings(mc=1, options={"steps": 300}))
+    # a model that is certain, so that the CT is the MR again
+    engine = Analytic(VESDE(), deviation=np.zeros_like)
+    result = job.run(engine)
+    source = job.source.volume
+    assert np.array_equal(result.mean_hu.grid.affine, source.grid.affine)
+    inner = (slice(None), slice(3, -3), slice(3, -3))
+    low, high = np.percentile(source.array, (0.5, 99.5))
+    unit = ((source.array - low) / (high - low)).clip(0, 1)
+    difference = result.mean_hu.array[inner] - WINDOW.to_hu(unit)[inner]
+    assert np.abs(difference).max() < 60
+    assert np.abs(difference).mean() < 8
+
+
+def test_beyond_the_models_field_of_view_there_is_air_and_no_uncertainty(study, tmp_path):
+    small = mrct_runtime.load(write_tiny_bundle(tmp_path / "small.mrct", size=16))
+    job = prepare(small, study, Settings(mc=2, options={"steps": 20}))
+    result = job.run(Analytic(VESDE()))
+    assert (result.mean_hu.array[:, :4] == AIR_HU).all()
+    assert (result.std_hu.array[:, :, -4:] == 0).all()
+    assert (result.mean_hu.array[:, 8:-8, 8:-8] > AIR_HU).all()
+    lost = 1 - 16**2 / 24**2
+    assert [f"{lost:.1%} of the body" in warning for warning in result.warnings] == [True]
+
+
+def test_the_mean_is_taken_before_it_is_clamped(bundle, study):
+    """Clamped samples of dark pixels would average to 0.4 deviations above the window's end."""
+    job = prepare(bundle, study, Settings(mc=20, options={"steps": 50}))
+    engine = Analytic(VESDE(), mean=np.zeros_like, deviation=lambda y: np.full_like(y, 0.05))
+    mean = job.run(engine).mean_hu.array
+    assert mean.min() == WINDOW.low
+    bias_of_clamping_first = 0.4 * 0.05 * WINDOW.width
+    assert mean.mean() - WINDOW.low < bias_of_clamping_first / 4
+
+
+@pytest.mark.parametrize("beyond", [-1.0, 2.0])
+def test_a_body_outside_the_window_is_refused(beyond, bundle, study):
+    job = prepare(bundle, study, Settings(mc=1, options={"steps": 50}))
+    engine = Analytic(VESDE(), mean=lambda y: np.full_like(y, beyond))
+    with pytest.raises(NumericError, match=r"100\.0% of the body lies outside"):
+        job.run(engine)
+
+
+def test_a_little_outside_the_window_is_counted_and_told(bundle, study):
+    def mean(y):
+        out = np.full_like(y, 0.5)
+        out[..., 0, :] = 1.5
+        return out
+
+    job = prepare(bundle, study, Settings(mc=1, options={"steps": 50}))
+    result = job.run(Analytic(VESDE(), mean=mean, deviation=lambda y: np.full_like(y, 0.01)))
+    assert result.counters.above_window == SHAPE[0] * SHAPE[2]
+    assert result.counters.below_window == 0
+    assert "4.17% of the body" in result.warnings[0]
+
+
+def test_values_that_are_not_finite_are_never_a_result(bundle, study):
+    job = prepare(bundle, study, Settings(mc=1, options={"steps": 5}))
+    with pytest.raises(NumericError, match="slice 0"):
+        job.run(Analytic(VESDE(), mean=lambda y: np.full_like(y, np.nan)))
+
+
+def test_the_default_batch_does_not_change_with_what_it_must_not(bundle, study):
+    jobs = [
+        prepare(bundle, study, Settings(mc=4, batch=b, options={"steps": 30})) for b in (1, 3, None)
+    ]
+    means = [job.run(Analytic(VESDE())).mean_hu.array for job in jobs]
+    assert np.array_equal(means[0], means[1])
+    assert np.array_equal(means[0], means[2])
+
+
+def test_settings_come_from_the_preset_then_the_recipe_then_the_options(bundle):
+    preset = bundle.preset("em")
+    assert Settings().sampling(bundle, "").sampler.steps == preset["steps"]
+    paper = Settings(sampler="ode", recipe="paper").sampling(bundle, "").sampler
+    assert (paper.steps, paper.denoise) == (10_000, False)
+    mine = Settings(sampler="ode", recipe="paper", options={"denoise": True})
+    assert mine.sampling(bundle, "").sampler.denoise is True
+
+
+def test_the_noise_is_keyed_by_the_series(bundle, study):
+    assert prepare(bundle, study, Settings()).sampling.series == read_study(study).uid
+
+
+def test_a_sampler_of_another_process_is_refused_before_reading(bundle, tmp_path):
+    with pytest.raises(UsageError, match="sampler ddpm needs a DDPM model; tiny is a VESDE"):
+        prepare(bundle, tmp_path / "nowhere", Settings(sampler="ddpm"))
+
+
+def test_a_ddpm_bundle_is_served_by_the_ddpm_sampler(study, tmp_path):
+    bundle = mrct_runtime.load(write_tiny_bundle(tmp_path / "tiny.mrct", DDPM(), size=24))
+    result = bundle.translate(study, sampler="ddpm", mc=2, options={"steps": 50})
+    truth = expected_hu(bundle, study)
+    assert np.corrcoef(result.mean_hu.array.ravel(), truth.ravel())[0, 1] > 0.9
+
+
+def test_the_condition_is_the_mr_between_its_percentiles(tmp_path):
+    grid = make_grid(SHAPE, (3.0, 2.0, 2.0))
+    write_series(tmp_path / "study", grid, blob())
+    mr = read_study(tmp_path / "study").volume
+    image = Image(size=24, spacing_mm=2.0, multiple=1)
+    condition, body, lost = conditioned(mr, MrNormalisation(1.0, 99.0), image)
+    low, high = np.percentile(blob(), (1.0, 99.0))
+    assert np.allclose(condition.array, ((blob() - low) / (high - low)).clip(0, 1), atol=1e-5)
+    assert body.all()
+    assert lost == pytest.approx(0, abs=1e-12)
+
+
+def test_a_missing_bundle_is_a_bundle_error(tmp_path):
+    with pytest.raises(BundleError):
+        mrct_runtime.load(tmp_path / "gone.mrct")
