@@ -1,0 +1,189 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrct_runtime.errors import BundleError, NoInputError, OutputError
+from mrct_runtime.process import VESDE
+from mrct_train import checkpoint as module
+from mrct_train.checkpoint import (
+    EMA,
+    STATE,
+    WEIGHTS,
+    Checkpoint,
+    Progress,
+    build_network,
+    latest,
+    load,
+    load_network,
+    save,
+)
+from mrct_train.config import validated
+from mrct_train.data import DataSummary
+
+UNET = {"base": 4, "multipliers": [1, 2], "blocks": 1, "embedding": 8}
+CONFIG = validated(
+    {
+        "name": "tiny",
+        "method": "sde",
+        "preconditioning": "residual",
+        "size": 8,
+        "unet": UNET,
+        "batch": 4,
+    },
+    "test",
+)
+DATA = DataSummary(subjects=3, slices=8, fingerprint="f" * 64, mean=0.25, deviation=0.5)
+
+
+def made(step, seed=0, **progress):
+    torch.manual_seed(seed)
+    weights = build_network(CONFIG, DATA).state_dict()
+    ema = {name: tensor + 1 for name, tensor in weights.items()}
+    return Checkpoint(
+        CONFIG, DATA, Progress(step, **progress), weights, ema, {"0.step": torch.tensor(1.0)}
+    )
+
+
+def test_a_saved_checkpoint_comes_back_bit_for_bit(tmp_path):
+    before = made(7, loss_sum=0.1 + 0.2, loss_count=3, seconds=1 / 3)
+    after = load(save(before, tmp_path))
+    assert (after.config, after.data, after.progress) == (CONFIG, DATA, before.progress)
+    for group in ("weights", "ema", "optimizer"):
+        expected, found = getattr(before, group), getattr(after, group)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_only_the_newest_checkpoint_is_kept(tmp_path):
+    for step in (1, 9, 10):
+        save(made(step), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000010"]
+    assert latest(tmp_path) == tmp_path / "checkpoint-00000010"
+
+
+def test_torsos_are_passed_over_with_a_line_and_removed_by_the_next_write(tmp_path):
+    good = save(made(5), tmp_path)
+    (tmp_path / ".checkpoint-00000009.partial-0123abcd").mkdir()
+    (tmp_path / "checkpoint-00000008").mkdir()
+    lines = []
+    assert latest(tmp_path, lines.append) == good
+    assert len(lines) == 2
+    assert all("incomplete checkpoint and is ignored" in line for line in lines)
+    save(made(6), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000006"]
+
+
+@pytest.mark.parametrize("failing", range(1, 8))
+def test_a_disk_that_fills_at_any_write_leaves_the_last_good_checkpoint(
+    tmp_path, monkeypatch, failing
+):
+    good = save(made(5), tmp_path)
+    calls = []
+
+    def full_at(real):
+        def write(*arguments):
+            calls.append(real)
+            if len(calls) == failing:
+                raise OSError(28, "No space left on device")
+            return real(*arguments)
+
+        return write
+
+    monkeypatch.setattr(module, "save_file", full_at(module.save_file))
+    monkeypatch.setattr(module, "_flush", full_at(module._flush))
+    with pytest.raises(OutputError, match="no space left on device"):
+        save(made(6, seed=1), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert load(good).progress.step == 5
+
+
+CHILD = """
+import sys; sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from test_checkpoint import made, save
+step = 0
+while True:
+    step += 1
+    save(made(step), Path(sys.argv[1]))
+"""
+
+
+def test_kill_9_while_checkpoints_are_written_leaves_a_good_one(tmp_path):
+    paths = [str(Path(__file__).parent), *filter(None, os.environ.get("PYTHONPATH", "").split(":"))]
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "run"), *paths]
+    for _ in range(2):
+        child = subprocess.Popen(command)
+        deadline = time.monotonic() + 120
+        while latest(tmp_path / "run") is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        found = latest(tmp_path / "run")
+        assert load(found).progress.step == int(found.name[-8:])
+
+
+def test_the_network_is_loaded_with_its_averaged_weights_and_where_they_come_from(tmp_path):
+    folder = save(made(20, last_loss=0.5, seconds=60.0), tmp_path)
+    network, config, provenance = load_network(tmp_path)
+    assert config == CONFIG
+    assert config.process == VESDE()
+    assert not network.training
+    saved = made(20).ema
+    assert all(torch.equal(saved[name], tensor) for name, tensor in network.state_dict().items())
+    assert (network.residual.mean, network.residual.deviation) == (0.25, 0.5)
+    # 20 steps of 4 slices are 10 epochs of 8
+    expected = {
+        "recipe": "tiny",
+        "subjects": 3,
+        "slices": 8,
+        "epochs": 10,
+        "steps": 20,
+        "loss": 0.5,
+        "mean": 0.25,
+    }
+    assert expected.items() <= provenance.items()
+    plain, _, raw = load_network(folder, ema=False)
+    assert torch.equal(plain.unet.first.bias, made(20).weights["unet.first.bias"])
+    assert raw["checkpoint"] != provenance["checkpoint"]
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, EMA])
+def test_a_changed_byte_is_refused_by_the_files_name(tmp_path, name):
+    folder = save(made(5), tmp_path)
+    content = bytearray((folder / name).read_bytes())
+    content[-1] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{name} has changed"):
+        load(folder)
+
+
+@pytest.mark.parametrize("key", ["recipe", "data", "progress", "files"])
+def test_a_state_without_one_of_its_parts_is_refused(tmp_path, key):
+    folder = save(made(5), tmp_path)
+    state = json.loads((folder / STATE).read_text())
+    del state[key]
+    (folder / STATE).write_text(json.dumps(state))
+    with pytest.raises(BundleError, match="not a checkpoint of this version"):
+        load(folder)
+
+
+def test_weights_of_another_net_are_refused(tmp_path):
+    folder = save(made(5), tmp_path)
+    state = json.loads((folder / STATE).read_text())
+    state["recipe"] = state["recipe"].replace("base = 4", "base = 8")
+    (folder / STATE).write_text(json.dumps(state))
+    with pytest.raises(BundleError, match="not those of its recipe"):
+        load_network(folder)
+
+
+def test_a_folder_without_checkpoint_is_told(tmp_path):
+    with pytest.raises(NoInputError, match="no checkpoint here"):
+        load_network(tmp_path / "nowhere")

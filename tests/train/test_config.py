@@ -1,0 +1,97 @@
+import math
+import subprocess
+import sys
+
+import pytest
+
+from mrct_runtime.errors import UsageError
+from mrct_runtime.process import DDPM, VESDE
+from mrct_train.config import TrainConfig, load_config, read_config
+
+
+def test_the_defaults_are_the_papers():
+    config = load_config("", "nothing")
+    assert config.process == DDPM(steps=1000, beta_start=1e-4, beta_end=0.02)
+    assert (config.learning_rate, config.betas, config.adam_eps) == (1e-4, (0.9, 0.999), 1e-8)
+    assert (config.batch, config.epochs, config.ema, config.grad_clip) == (2, 100, 0.9999, 1.0)
+    assert (config.size, config.spacing_mm) == (512, 0.875)
+    assert (config.unet.base, config.unet.multipliers, config.unet.blocks) == (
+        64,
+        (1, 2, 2, 4, 4),
+        2,
+    )
+    assert load_config('method = "sde"', "").process == VESDE(sigma=25.0, t_min=1e-5)
+
+
+def test_a_recipe_comes_back_from_its_own_text():
+    text = """
+        name = "Ein \\"Rezept\\""
+        method = "sde"
+        grad_clip = inf
+        steps = 7
+        size = 64
+        betas = [0.8, 0.99]
+        [sde]
+        sigma = 10
+        [unet]
+        multipliers = [1, 2]
+        [mr_normalisation]
+        low_percentile = 2
+        [domain]
+        anatomy = "brain"
+    """
+    config = load_config(text, "text")
+    assert config.process == VESDE(sigma=10.0)
+    assert config.grad_clip == math.inf
+    assert load_config(config.dumps(), "its text") == config
+    assert load_config(TrainConfig().dumps(), "its text") == TrainConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning = 1", "recipe.toml: unknown key 'learning'"),
+        ("[unet]\nwidth = 3", "recipe.toml: unknown key 'unet.width'"),
+        ("[sde]\nS = 3", "recipe.toml: unknown key 'sde.S'"),
+        ("batch = 0", "recipe.toml: batch: Input should be greater than or equal to 1, got 0"),
+        ('method = "gan"', "method: Input should be 'ddpm' or 'sde', got 'gan'"),
+        ("size = 100", "size 100 is not a multiple of 16"),
+        ('weighting = "unit"', 'weighting "unit" is for preconditioning "residual"'),
+        ("[sde]\nsigma = 0.5", "sigma must be above 1, got 0.5"),
+        ("batch = ", "recipe.toml: not TOML"),
+    ],
+)
+def test_a_faulty_recipe_is_refused_in_one_line(text, message):
+    with pytest.raises(UsageError) as caught:
+        load_config(text, "recipe.toml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.toml: cannot read"):
+        read_config(tmp_path / "none.toml")
+
+
+def test_overrides_take_precedence_and_epochs_replace_steps():
+    text = "steps = 10\nseed = 3"
+    assert load_config(text, "", {"seed": None, "batch": 8}).seed == 3
+    assert load_config(text, "", {"steps": 20}).total_steps(100) == 20
+    assert load_config(text, "", {"epochs": 3, "batch": 8}).total_steps(20) == 8
+
+
+def test_differences_name_fields_by_their_full_name():
+    changed = load_config("seed = 1\n[unet]\nbase = 32\n[ddpm]\nsteps = 500", "")
+    assert TrainConfig().differences(changed) == ["ddpm.steps", "seed", "unet.base"]
+    assert TrainConfig().differences(TrainConfig()) == []
+
+
+def test_the_committed_recipes_are_valid(request):
+    folder = request.config.rootpath / "examples" / "recipes"
+    methods = {read_config(path).method for path in folder.glob("*.toml")}
+    assert methods == {"ddpm", "sde"}
+
+
+def test_reading_a_recipe_loads_no_torch():
+    code = "import mrct_train.config, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,214 @@
+"""Checkpoints: a folder of safetensors and one JSON file that appears whole or not at all.
+
+RUN/checkpoint-00001000/ holds weights, their moving average, Adam's moments, and state.json with the step, the recipe
+and the sha256 of the others. Nothing is pickled. Order, noise and augmentation are functions of (seed, step), so no
+generator's state is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import mrct_runtime
+from mrct_runtime.errors import BundleError, NoInputError, OutputError, UsageError
+from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_train.config import TrainConfig, load_config
+from mrct_train.data import DataSummary
+from mrct_train.network import Network, Residual
+
+WEIGHTS: Final = "weights.safetensors"
+EMA: Final = "ema.safetensors"
+OPTIMIZER: Final = "optimizer.safetensors"
+STATE: Final = "state.json"
+_NAME: Final = re.compile(r"checkpoint-(\d{8})")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after `step` steps: the losses summed since the epoch began, and the seconds trained."""
+
+    step: int
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    epoch_seconds: float = 0.0
+    seconds: float = 0.0
+    last_loss: float = math.inf
+    """The mean training loss of the last complete epoch."""
+
+    @property
+    def loss(self) -> float:
+        """The mean training loss of the last complete epoch, or of the steps so far where there is none."""
+        if math.isfinite(self.last_loss) or not self.loss_count:
+            return self.last_loss
+        return self.loss_sum / self.loss_count
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything that a run needs to go on."""
+
+    config: TrainConfig
+    data: DataSummary
+    progress: Progress
+    weights: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+
+
+def build_network(config: TrainConfig, data: DataSummary) -> Network:
+    """The recipe's network with fresh weights, on PyTorch's default generator."""
+    match config.preconditioning:
+        case "none":
+            residual = None
+        case "residual":
+            residual = Residual(data.mean, data.deviation)
+    return Network(config.unet, config.process, residual)
+
+
+def load_network(path: Path, *, ema: bool = True) -> tuple[Network, TrainConfig, dict[str, Any]]:
+    """The trained network in evaluation mode, its recipe, and where it comes from, of a run or checkpoint folder."""
+    folder = path if (path / STATE).is_file() else latest(path)
+    if folder is None:
+        raise NoInputError(f"{path}: no checkpoint here; name the OUT folder of mrct-train")
+    saved = load(folder)
+    network = build_network(saved.config, saved.data)
+    try:
+        network.load_state_dict(dict(saved.ema if ema else saved.weights))
+    except RuntimeError as error:
+        raise BundleError(f"{folder}: the weights are not those of its recipe") from error
+    provenance = {
+        "recipe": saved.config.name,
+        "data": saved.config.data,
+        "subjects": saved.data.subjects,
+        "slices": saved.data.slices,
+        "fingerprint": saved.data.fingerprint,
+        "mean": saved.data.mean,
+        "deviation": saved.data.deviation,
+        "epochs": saved.progress.step * saved.config.batch // saved.data.slices,
+        "steps": saved.progress.step,
+        "seed": saved.config.seed,
+        "loss": saved.progress.loss,
+        "seconds": saved.progress.seconds,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "checkpoint": _sha256(folder / (EMA if ema else WEIGHTS)),
+        "version": mrct_runtime.__version__,
+    }
+    return network.eval(), saved.config, provenance
+
+
+def latest(run: Path, report: Callable[[str], None] = lambda _: None) -> Path | None:
+    """The newest complete checkpoint folder of a run; torsos of an interrupted write are told and passed over."""
+    found: dict[int, Path] = {}
+    for path in sorted(run.glob("*checkpoint-*")) if run.is_dir() else []:
+        match = _NAME.fullmatch(path.name)
+        if match and (path / STATE).is_file():
+            found[int(match[1])] = path
+        else:
+            report(f"{path.name} is an incomplete checkpoint and is ignored")
+    return found[max(found)] if found else None
+
+
+def save(checkpoint: Checkpoint, run: Path) -> Path:
+    """The new checkpoint folder; older ones and torsos are removed once it is on the disk."""
+    target = run / f"checkpoint-{checkpoint.progress.step:08d}"
+    groups = {WEIGHTS: checkpoint.weights, EMA: checkpoint.ema, OPTIMIZER: checkpoint.optimizer}
+    size = sum(t.numel() * t.element_size() for group in groups.values() for t in group.values())
+    with OutputFolder.claim(target, overwrite=True, needed_bytes=size + 1_000_000) as output:
+        try:
+            _write(checkpoint, groups, output.partial)
+        except OSError as error:
+            raise not_writable(target, error) from error
+        except SafetensorError as error:
+            raise OutputError(f"{target} cannot be written: {error}; is the disk full?") from error
+        output.commit()
+    _flush(run)
+    for path in run.glob("*checkpoint-*"):
+        if path != target:
+            shutil.rmtree(path, ignore_errors=True)
+    return target
+
+
+def _write(
+    checkpoint: Checkpoint, groups: Mapping[str, Mapping[str, Tensor]], folder: Path
+) -> None:
+    """Write the files of a checkpoint into a folder, and that to the disk."""
+    for name, group in groups.items():
+        save_file({key: tensor.contiguous() for key, tensor in group.items()}, folder / name)
+    state = {
+        "recipe": checkpoint.config.dumps(),
+        "data": asdict(checkpoint.data),
+        "progress": asdict(checkpoint.progress),
+        "files": {name: _sha256(folder / name) for name in groups},
+    }
+    (folder / STATE).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
+    for path in [*folder.iterdir(), folder]:
+        _flush(path)
+
+
+def load(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder, its files compared with their digests first."""
+    try:
+        state = json.loads((folder / STATE).read_text("utf-8"))
+        for name in (WEIGHTS, EMA, OPTIMIZER):
+            if _sha256(folder / name) != state["files"][name]:
+                raise BundleError(
+                    f"{folder.name}/{name} has changed since it was written; remove {folder.name}"
+                )
+        return Checkpoint(
+            config=load_config(state["recipe"], f"{folder.name}/{STATE}"),
+            data=DataSummary(**state["data"]),
+            progress=Progress(**state["progress"]),
+            weights=load_file(folder / WEIGHTS),
+            ema=load_file(folder / EMA),
+            optimizer=load_file(folder / OPTIMIZER),
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UsageError) as error:
+        raise BundleError(f"{folder.name} is not a checkpoint of this version: {error}") from error
+
+
+def adam_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Adam's state as tensors named PARAMETER.FIELD."""
+    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{field}": value
+        for index, fields in state.items()
+        for field, value in fields.items()
+    }
+
+
+def restore_adam(optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors of `adam_tensors` back."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, field = name.split(".")
+        state.setdefault(int(index), {})[field] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Make the system write a file's content, or a folder's entries, to the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
