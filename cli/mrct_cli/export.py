@@ -1,0 +1,30 @@
+"""mrct export: a training run in, a bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path), metavar="CKPT")
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
+@click.option(
+    "--presets",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML or JSON: a table of options for each sampler. Default: the samplers' own settings.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a bundle of that name.")
+def export(checkpoint: Path, bundle: Path, presets: Path | None, overwrite: bool) -> None:
+    """Turn the training run CKPT into BUNDLE, a directory NAME.mrct.
+
+    Exports the averaged weights to ONNX, compares the graph with the network, and refuses to write where they differ.
+    """
+    from mrct_export.bundle_writer import read_presets
+    from mrct_export.export import export as write
+
+    chosen = None if presets is None else read_presets(presets)
+    path = write(checkpoint, bundle, presets=chosen, overwrite=overwrite, report=click.echo)
+    click.echo(f"wrote {path}")

@@ -1,0 +1,1 @@
+"""Turns a training checkpoint into a bundle: ONNX, parity check, self-test."""

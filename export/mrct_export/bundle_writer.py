@@ -1,0 +1,162 @@
+"""Writes bundles, and rewrites the one part of a bundle that may change later: its sampler presets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from mrct_runtime.bundle import CARD, MANIFEST, MODEL, Bundle, check_preset
+from mrct_runtime.errors import UsageError
+from mrct_runtime.golden import GOLDEN, Golden
+from mrct_runtime.manifest import Manifest
+from mrct_runtime.output_folder import not_writable
+from mrct_runtime.process import Process
+from mrct_runtime.samplers import SAMPLERS
+
+Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Sampler name -> options."""
+
+NOTICE: Final = "For research use only: never a basis for diagnosis or treatment."
+
+
+def default_presets(process: Process) -> dict[str, dict[str, Any]]:
+    """Every sampler that serves the process, at its own number of evaluations."""
+    return {
+        name: {"steps": kind().steps}
+        for name, kind in SAMPLERS.items()
+        if isinstance(process, kind.process)
+    }
+
+
+def read_presets(path: Path) -> dict[str, dict[str, Any]]:
+    """The presets in a TOML or JSON file; a table of options for each sampler."""
+    try:
+        text = path.read_text("utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is neither TOML nor named .json: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+        raise UsageError(f"{path} must hold a table of options for each sampler")
+    return content
+
+
+def check_presets(process: Process, presets: Presets) -> None:
+    """UsageError for the first preset that its sampler would refuse."""
+    for name, options in presets.items():
+        check_preset(process, name, options)
+
+
+def with_presets(path: str | Path, presets: Presets) -> Bundle:
+    """The bundle with these presets in place of its own; only bundle.json is written, in one rename."""
+    bundle = Bundle.load(path)
+    check_presets(bundle.process, presets)
+    content = bundle.manifest.model_dump(mode="json")
+    content["presets"] = {name: dict(options) for name, options in presets.items()}
+    text = json.dumps(content).encode()
+    manifest = Manifest.model_validate_json(text)
+    # Beside the bundle, not in it: an interrupted write must not leave a file that the bundle does not list.
+    partial = bundle.path.absolute().with_name(f".{bundle.path.name}.{secrets.token_hex(4)}")
+    try:
+        write_durably(partial, manifest.dumps().encode())
+        partial.replace(bundle.path / MANIFEST)
+        flush_folder(bundle.path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise not_writable(bundle.path, error) from error
+    return Bundle.load(path)
+
+
+def write_bundle(
+    folder: Path, manifest: Manifest, model: bytes, golden: Golden, recipe: str
+) -> None:
+    """Fills the folder: `manifest` gets the digests of the other files. `recipe` is the training's, as TOML."""
+    contents = {MODEL: model, GOLDEN: golden.dumps(), CARD: card(manifest, recipe).encode()}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[MANIFEST] = manifest.model_copy(update={"files": digests}).dumps().encode()
+    try:
+        for name, content in contents.items():
+            write_durably(folder / name, content)
+        flush_folder(folder)
+    except OSError as error:
+        raise not_writable(folder, error) from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """A file on the disk, not only in the system's cache: a rename may reach the disk before the bytes."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """The folder's entries on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def card(manifest: Manifest, recipe: str) -> str:
+    """The model card, Markdown: what the network is for, what it was trained on, what was measured."""
+    m, training, parity = manifest, manifest.training, manifest.parity
+    process = ", ".join(f"{name} {value:g}" for name, value in m.process.parameters.items())
+    return f"""# {m.name}
+
+**{m.notice}**
+
+A network that predicts the noise in a synthetic CT, given the MR slice. `mrct-infer` samples from it.
+
+| | |
+|---|---|
+| takes | {m.domain.modality}, {m.domain.sequence}, {m.domain.anatomy} |
+| grid | {m.image.size} x {m.image.size} pixels of {m.image.spacing_mm:g} mm |
+| gives | CT, {m.hu_window.low:g} to {m.hu_window.high:g} HU |
+| MR signal | percentiles {m.mr_normalisation.low_percentile:g} and {m.mr_normalisation.high_percentile:g} inside the body become 0 and 1 |
+| noise process | {m.process.kind}: {process} |
+| samplers | {", ".join(m.presets)}; their settings stand in {MANIFEST} |
+| licence | {m.licence} |
+
+## Training
+
+| | |
+|---|---|
+| recipe | {training.recipe} |
+| data | {training.data} |
+| subjects, slices | {training.subjects}, {training.slices} |
+| sha256 of the slices | {training.fingerprint} |
+| steps, epochs | {training.steps}, {training.epochs} |
+| time | {training.seconds / 60:.0f} min |
+| seed | {training.seed} |
+| last training loss | {training.loss:.4g} |
+| parameters | {training.parameters / 1e6:.2f} M |
+| mean and deviation of the CT in [0, 1] | {training.mean:.4f}, {training.deviation:.4f} |
+| sha256 of the weights | {training.checkpoint} |
+| mrct | {training.version} |
+
+The whole recipe:
+
+```toml
+{recipe.strip()}
+```
+
+## Export
+
+ONNX opset {m.opset}. The largest difference of {parity.engine} from {parity.reference}, relative to the output's RMS:
+{parity.relative_rms:.1e} (RMS), {parity.relative_max:.1e} (one pixel), at t of {_listed(parity.times)}, batches of
+{_listed(parity.batches)}, and sizes of {", ".join(f"{h} x {w}" for h, w in parity.sizes)}. Another MR changes the output
+by {parity.response:.2g}. Before an engine samples it has to reproduce {GOLDEN} to {m.self_test.relative_rms:g}.
+"""
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,121 @@
+"""From a training run to a bundle: export, prove, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mrct_export.bundle_writer import (
+    NOTICE,
+    Presets,
+    check_presets,
+    default_presets,
+    write_bundle,
+)
+from mrct_export.parity import Gate, Plan, check, golden, measure
+from mrct_export.to_onnx import DYNAMIC, INPUTS, OPSET, OUTPUT, to_onnx
+from mrct_runtime.bundle import METADATA_KEY, Bundle
+from mrct_runtime.engines import Engine, engine_class
+from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.manifest import (
+    SCHEMA_VERSION,
+    Domain,
+    Image,
+    Manifest,
+    Parity,
+    ProcessSpec,
+    SelfTest,
+    Tensor,
+    Training,
+)
+from mrct_runtime.output_folder import OutputFolder
+from mrct_train.checkpoint import load_network
+from mrct_train.config import TrainConfig
+
+SUFFIX = ".mrct"
+SELF_TEST = SelfTest(relative_rms=1e-4)
+"""Ten times the parity gate: another build of ONNX Runtime may round otherwise, half precision is far above."""
+
+
+def export(
+    checkpoint: Path,
+    destination: Path,
+    *,
+    presets: Presets | None = None,
+    overwrite: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """The new bundle's directory, from a run or checkpoint folder of mrct-train, with its averaged (EMA) weights.
+
+    It appears whole, verified and self-tested, or not at all: NumericError where the graph is not the network.
+    `presets` stand for the samplers' own settings; `report` is told every stage.
+    """
+    if destination.suffix != SUFFIX:
+        raise UsageError(f"a bundle is named NAME{SUFFIX}, not {destination.name!r}")
+    network, config, provenance = load_network(checkpoint)
+    process = config.process
+    presets = default_presets(process) if presets is None else presets
+    check_presets(process, presets)
+    needed = 4 * int(provenance["parameters"]) + 2_000_000
+    with OutputFolder.claim(destination, overwrite=overwrite, needed_bytes=needed) as output:
+        report(f"exporting {provenance['parameters'] / 1e6:.2f} M parameters to ONNX opset {OPSET}")
+        graph = to_onnx(network, config.unet.multiple)
+        image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
+        report("comparing the graph with the network")
+        # One thread: the thread pools of PyTorch and ONNX Runtime spin against each other in one process.
+        engine: Engine = engine_class("onnxruntime")(graph.dumps(), threads=1)
+        try:
+            parity = measure(network, engine, process, Plan.of(process, image))
+        finally:
+            engine.close()
+        check(parity, Gate())
+        report(f"parity {parity.relative_rms:.1e} (relative RMS)")
+        manifest = _manifest(destination.stem, config, provenance, image, parity, presets)
+        model = graph.dumps({METADATA_KEY: manifest.graph_text()})
+        write_bundle(
+            output.partial, manifest, model, golden(network, process, image), config.dumps()
+        )
+        Bundle.load(output.partial).open_engine(threads=1).close()
+        return output.commit()
+
+
+def _manifest(
+    name: str,
+    config: TrainConfig,
+    provenance: dict[str, Any],
+    image: Image,
+    parity: Parity,
+    presets: Presets,
+) -> Manifest:
+    """The manifest without the digests of the files, which are not written yet."""
+    images = ("batch", 1, *DYNAMIC[1:])
+    shapes = {"x": images, "y": images, "t": DYNAMIC[:1], OUTPUT: images}
+    tensors = {
+        name: Tensor(name=name, dtype="float32", shape=shape) for name, shape in shapes.items()
+    }
+    training = {field: provenance[field] for field in Training.model_fields}
+    try:
+        return Manifest(
+            schema_version=SCHEMA_VERSION,
+            name=name,
+            process=ProcessSpec.of(config.process),
+            parametrisation="eps",
+            image=image,
+            mr_normalisation=config.mr_normalisation,
+            hu_window=config.hu_window,
+            prior_mean=provenance["mean"],
+            presets={sampler: dict(options) for sampler, options in presets.items()},
+            opset=OPSET,
+            inputs=tuple(tensors[name] for name in INPUTS),
+            outputs=(tensors[OUTPUT],),
+            parity=parity,
+            self_test=SELF_TEST,
+            training=Training(**training),
+            domain=Domain(**config.domain.model_dump()),
+            licence=config.licence,
+            notice=NOTICE,
+            files={},
+        )
+    except ValueError as error:  # a loss that is not finite, a name that is no file name
+        raise NumericError(f"{name}: the manifest is not valid: {error}") from error

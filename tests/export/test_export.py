@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from perturbed_graph import perturbed
+
+import mrct_export.export as module
+from mrct_export.export import export
+from mrct_export.parity import Plan
+from mrct_runtime.bundle import METADATA_KEY, Bundle
+from mrct_runtime.errors import NoInputError, NumericError, OutputError, UsageError
+from mrct_runtime.process import VESDE
+from mrct_train.checkpoint import load_network
+
+
+@pytest.fixture
+def quick(bundle_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Exports reuse the graph of `bundle_path`."""
+    import onnx
+
+    from mrct_export.to_onnx import Graph
+
+    model = onnx.load(bundle_path / "model.onnx")
+    del model.metadata_props[:]
+    graph = Graph(model)
+    monkeypatch.setattr(module, "to_onnx", lambda _network, _multiple: graph)
+    return graph
+
+
+@pytest.fixture
+def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(times=(0.5,), batches=(1,), sizes=((16, 16),), full_size=(16, 16))
+    monkeypatch.setattr(Plan, "of", lambda _process, _image: plan)
+
+
+def entries(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_the_bundle_holds_the_averaged_weights_of_the_run(bundle_path: Path, run: Path) -> None:
+    bundle = Bundle.load(bundle_path)
+    network, config, _ = load_network(run)
+    x, y = torch.rand(2, 3, 1, 32, 32)
+    with torch.inference_mode():
+        expected = network(x, y, torch.full((3,), 0.25)).numpy()
+    engine = bundle.open_engine(threads=1)
+    np.testing.assert_allclose(engine.bind(y.numpy())(x.numpy(), 0.25), expected, atol=1e-5)
+    assert bundle.process == config.process == VESDE()
+
+
+def test_everything_that_belongs_to_the_model_comes_from_its_run(bundle_path: Path) -> None:
+    manifest = Bundle.load(bundle_path).manifest
+    assert manifest.name == "tiny"
+    assert (manifest.image.size, manifest.image.spacing_mm, manifest.image.multiple) == (32, 2.5, 2)
+    assert manifest.prior_mean == 0.25
+    assert manifest.licence == "CC0-1.0"
+    assert manifest.domain.sequence == "T2w SPACE"
+    assert manifest.training.data == "no data at all"
+    assert (manifest.training.steps, manifest.training.seconds) == (120, 90.0)
+    assert set(manifest.presets) == {"em", "pc", "ode"}
+    assert "research use only" in manifest.notice
+
+
+def test_the_graph_carries_the_manifest(bundle_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(bundle_path / "model.onnx")
+    (entry,) = model.metadata_props
+    assert entry.key == METADATA_KEY
+    carried = json.loads(entry.value)
+    written = json.loads((bundle_path / "bundle.json").read_bytes())
+    assert carried == {k: v for k, v in written.items() if k not in {"files", "presets"}}
+
+
+def test_the_card_tells_origin_licence_figures_and_use(bundle_path: Path) -> None:
+    card = (bundle_path / "card.md").read_text()
+    parity = Bundle.load(bundle_path).manifest.parity
+    for line in (
+        "For research use only",
+        "| data | no data at all |",
+        "| licence | CC0-1.0 |",
+        "-1024 to 3071 HU",
+        f"{parity.relative_rms:.1e} (RMS)",
+        'method = "sde"',
+    ):
+        assert line in card
+
+
+def test_a_rerun_writes_the_same_bytes(bundle_path: Path, run: Path, tmp_path: Path, quick) -> None:
+    again = export(run, tmp_path / "tiny.mrct")
+    for path in bundle_path.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+def test_a_graph_that_is_not_the_network_leaves_nothing_behind(
+    run: Path, tmp_path: Path, quick, small_plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "to_onnx", lambda _network, _multiple: perturbed(quick, 0.01))
+    with pytest.raises(NumericError, match="differs from the network"):
+        export(run, tmp_path / "tiny.mrct")
+    assert entries(tmp_path) == []
+
+
+def test_an_existing_bundle_is_replaced_only_on_request(
+    run: Path, tmp_path: Path, quick, small_plan
+) -> None:
+    path = export(run, tmp_path / "tiny.mrct")
+    before = hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
+    with pytest.raises(OutputError, match="--overwrite"):
+        export(run, path, presets={})
+    assert Bundle.load(path).sha256 == before
+    export(run, path, presets={}, overwrite=True)
+    assert Bundle.load(path).manifest.presets == {}
+    assert entries(tmp_path) == ["tiny.mrct"]
+
+
+def test_presets_are_checked_before_anything_is_computed(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'ddpm' does not serve a VESDE network"):
+        export(run, tmp_path / "tiny.mrct", presets={"ddpm": {"steps": 10}})
+    with pytest.raises(UsageError, match="preset of 'em'"):
+        export(run, tmp_path / "tiny.mrct", presets={"em": {"steps": 0}})
+    assert entries(tmp_path) == []
+
+
+def test_a_folder_without_a_checkpoint_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NoInputError, match="no checkpoint here"):
+        export(tmp_path, tmp_path / "tiny.mrct")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny.onnx"])
+def test_a_bundle_has_to_be_named_as_one(run: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"named NAME\.mrct"):
+        export(run, tmp_path / name)
+
+
+def test_an_output_that_cannot_be_written_is_told_before_exporting(
+    run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        export(run, tmp_path / "file" / "tiny.mrct")
+
+
+def test_every_stage_is_reported(run: Path, tmp_path: Path, quick, small_plan) -> None:
+    lines: list[str] = []
+    export(run, tmp_path / "tiny.mrct", report=lines.append)
+    assert "opset 18" in lines[0]
+    assert lines[-1].startswith("parity ")
