@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, Time
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.denoisers import observed
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.engines import Engine
-from mrct_runtime.engines.observed import ObservedEngine
+from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.intensity import MrNormalisation, body_mask
 from mrct_runtime.manifest import Image
@@ -122,7 +123,7 @@ class Job:
     ) -> Result:
         """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
         started = time.perf_counter()
-        watched = ObservedEngine(engine, observe)
+        watched = WrappedEngine(engine, lambda denoise: observed(denoise, observe))
         moments = synthesize(
             watched, self.bundle.process, self.condition.array, self.sampling, progress
         )

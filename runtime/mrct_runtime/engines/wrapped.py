@@ -1,4 +1,4 @@
-"""An engine around an engine, for progress and figures."""
+"""An engine around an engine: what is laid around every denoiser that it binds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from mrct_runtime.arrays import Array, Denoiser, Time
-from mrct_runtime.denoisers import observed
+from mrct_runtime.arrays import Array, Denoiser
 from mrct_runtime.engines import Engine
 
 
 @dataclass(frozen=True, eq=False)
-class ObservedEngine:
-    """The same engine; `observe(x, t)` sees every state that is evaluated."""
+class WrappedEngine:
+    """The same engine, its denoisers passed through `wrap`: to watch them, to count, to take their time."""
 
     engine: Engine
-    observe: Callable[[Array, Time], None]
+    wrap: Callable[[Denoiser], Denoiser]
 
     @property
     def xp(self) -> ModuleType:
@@ -32,8 +31,8 @@ class ObservedEngine:
         return self.engine.max_batch
 
     def bind(self, cond: Array) -> Denoiser:
-        """The inner engine's eps(x, t), observed."""
-        return observed(self.engine.bind(cond), self.observe)
+        """The inner engine's eps(x, t), wrapped."""
+        return self.wrap(self.engine.bind(cond))
 
     def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         """The array in host memory."""
