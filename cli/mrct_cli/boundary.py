@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +16,7 @@ import click
 from mrct_runtime.errors import MrctError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
 DEBUG_FLAG = "--debug"
@@ -33,9 +34,7 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
     debug = DEBUG_FLAG in arguments
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with warnings.catch_warnings():
-            if not debug:
-                _silence_libraries()
+        with nullcontext() if debug else _libraries_silenced():
             return _outcome(command, name, arguments)
     except BaseException as error:  # noqa: BLE001  this is the border of the program
         if debug:
@@ -89,10 +88,17 @@ def _place(error: BaseException) -> str:
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
-def _silence_libraries() -> None:
-    """DICOM libraries quote values of the file in their warnings: patient data on a screen."""
-    warnings.simplefilter("ignore")
-    logging.lastResort = None
+@contextmanager
+def _libraries_silenced() -> Iterator[None]:
+    """DICOM libraries quote values of the file in their warnings and logs: patient data on a screen."""
+    nowhere, root = logging.NullHandler(), logging.getLogger()
+    root.addHandler(nowhere)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(nowhere)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

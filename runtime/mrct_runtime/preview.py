@@ -90,7 +90,7 @@ def _show(
 def _save(figure: Figure, what: str, path: Path) -> None:
     figure.suptitle(f"{CAPTION}   {what}", fontsize=10)
     # without the software's version in it the same pixels give the same file
-    figure.savefig(path, format="png", metadata={"Software": None})
+    figure.savefig(path, format="png", bbox_inches="tight", metadata={"Software": None})
 
 
 def _bright(image: Array) -> float:

@@ -3,7 +3,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("torch", "onnx", "onnxruntime", "cupy", "tensorrt", "tensorrt_rtx", "highdicom", "matplotlib")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "cupy",
+    "tensorrt",
+    "tensorrt_rtx",
+    "highdicom",
+    "matplotlib",
+)
 
 
 def test_importing_the_runtime_loads_no_framework() -> None:

@@ -1,0 +1,160 @@
+"""mrct infer: an MR study in, a synthetic CT out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mrct_cli.plan import estimate_lines, plan_lines
+from mrct_cli.progress import progress_on_stderr
+from mrct_cli.sampler_flags import chosen, sampler_flags
+from mrct_runtime.errors import UsageError
+from mrct_runtime.samplers import RECIPES, SAMPLERS
+
+if TYPE_CHECKING:
+    from mrct_runtime.result import Result
+    from mrct_runtime.translate import Job
+
+_DEFAULT_RECIPE = "default"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="em", show_default=True)
+@click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=click.Path(path_type=Path),
+    envvar="MRCT_BUNDLE",
+    show_envvar=True,
+    help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
+)
+@click.option("--series", help="Translate this MR series, by its UID or number.")
+@click.option(
+    "--recipe",
+    type=click.Choice([_DEFAULT_RECIPE, *RECIPES]),
+    default=_DEFAULT_RECIPE,
+    show_default=True,
+    help="The settings of the published paper, or of its authors' code, in place of the bundle's.",
+)
+@sampler_flags
+@click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
+@click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.pass_context
+def infer(
+    context: click.Context,
+    study: Path,
+    out: Path | None,
+    sampler: str,
+    mc: int,
+    seed: int,
+    bundle_path: Path | None,
+    series: str | None,
+    recipe: str,
+    batch: int | None,
+    device: str,
+    threads: int | None,
+    dry_run: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
+
+    OUT is NAME-sct in the current folder where it is not given, NAME being the study folder's. It will hold the mean
+    as a DICOM CT series (sct/), its standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and
+    run.json. For research use only.
+    """
+    # DICOM and array libraries take a second to import, which --help has not
+    from mrct_runtime.bundle import Bundle
+    from mrct_runtime.result import PREVIEW, bytes_needed, claim
+    from mrct_runtime.translate import Settings, prepare
+
+    settings = Settings(
+        sampler=sampler,
+        mc=mc,
+        seed=seed,
+        batch=batch,
+        options=chosen(context),
+        recipe=None if recipe == _DEFAULT_RECIPE else recipe,
+        device=device,
+        threads=threads,
+    )
+    tell = _silence if quiet else _to_stderr
+    bundle = Bundle.load(bundle_path or _demonstration(sampler, tell))
+    if dry_run:
+        job = prepare(bundle, study, settings, series=series)
+        click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
+        return
+    target = out or Path(f"{study.resolve().name}-sct")
+    _refuse_the_study(target, study)
+    with claim(target, overwrite=overwrite) as folder:
+        job = prepare(bundle, study, settings, series=series)
+        folder.require(bytes_needed(job.source.volume))
+        for line in plan_lines(job):
+            tell(line)
+        result = _run(job, quiet=quiet)
+        placeholders = {"STUDY": study, "OUT": out, "BUNDLE": bundle_path, "SERIES": series}
+        result.write(folder, command=_anonymous(context.obj or [], placeholders))
+        folder.commit()
+    for warning in result.warnings:
+        _to_stderr(f"mrct: warning: {warning}")
+    if not quiet:
+        click.echo(f"wrote {target}: look at {target / PREVIEW}")
+
+
+def _refuse_the_study(target: Path, study: Path) -> None:
+    """UsageError where the result would take the place of its own input."""
+    place, source = target.resolve(), study.resolve()
+    if place == source or place in source.parents:
+        raise UsageError(f"OUT {target} is or holds the study itself; name another output folder")
+
+
+def _run(job: Job, *, quiet: bool) -> Result:
+    engine = job.open_engine()
+    try:
+        with progress_on_stderr(job, quiet=quiet) as watch:
+            return job.run(engine, watch.batch_finished, watch.evaluated)
+    finally:
+        engine.close()
+
+
+def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
+    from mrct_runtime.demonstration import demonstration_bundle
+
+    path = demonstration_bundle(sampler)
+    tell(
+        f"no --bundle given: {path.name} is a demonstration model trained on phantoms, "
+        "not on patients"
+    )
+    return path
+
+
+def _anonymous(arguments: Sequence[str], values: Mapping[str, Path | str | None]) -> list[str]:
+    """The command line with placeholders for paths and series: folders are often named after patients."""
+    names = {str(value): name for name, value in values.items() if value is not None}
+
+    def shown(argument: str) -> str:
+        flag, equals, value = argument.partition("=")
+        if equals and flag.startswith("--"):
+            return f"{flag}={names.get(str(Path(value)), value)}"
+        return names.get(str(Path(argument)), argument)
+
+    return [shown(argument) for argument in arguments]
+
+
+def _to_stderr(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _silence(_line: str) -> None:
+    pass

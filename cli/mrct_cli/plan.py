@@ -1,0 +1,63 @@
+"""What a run is going to do, in lines for a person."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mrct_cli.progress import clock
+
+if TYPE_CHECKING:
+    from mrct_runtime.translate import Job
+
+
+def plan_lines(job: Job) -> Iterator[str]:
+    """The series, the model, the sampler and the amount of work."""
+    manifest, sampling = job.bundle.manifest, job.sampling
+    grid = job.source.volume.grid
+    slices, rows, columns = grid.shape
+    spacing = " x ".join(f"{mm:.3g}" for mm in grid.spacing_mm)
+    yield f"input:   {job.source.reason or job.source}"
+    yield f"         {slices} slices of {rows} x {columns}, {spacing} mm"
+    image = manifest.image
+    yield (
+        f"model:   {manifest.name} (sha256 {job.bundle.sha256[:12]}), "
+        f"{image.size} x {image.size} pixels of {image.spacing_mm:g} mm, on {job.device}"
+    )
+    yield f"sampler: {sampling.sampler!r}"
+    most = _most(job)
+    yield (
+        f"work:    {sampling.mc} samples a slice, {most}{job.evaluations} network evaluations, "
+        f"{sampling.batch} images at once, seed {sampling.seed}"
+    )
+
+
+def estimate_lines(job: Job) -> Iterator[str]:
+    """The time and memory that a run takes, from one batch through the network."""
+    import numpy as np
+
+    engine = job.open_engine()
+    try:
+        batch = min(
+            job.sampling.batch, engine.max_batch, len(job.condition.array) * job.sampling.mc
+        )
+        x = np.zeros((batch, 1, *job.condition.array.shape[1:]), np.float32)
+        denoise = engine.bind(engine.xp.asarray(x))
+        # the first evaluation also allocates
+        for _ in range(2):
+            started = time.perf_counter()
+            denoise(engine.xp.asarray(x), job.bundle.process.t_max)
+            seconds = time.perf_counter() - started
+    finally:
+        engine.close()
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    total = seconds * job.evaluations / batch
+    yield f"time:    {_most(job)}{clock(total)}, at {seconds * 1000:.0f} ms for {batch} images"
+    yield f"memory:  {peak_mb:.0f} MB so far, after one batch"
+
+
+def _most(job: Job) -> str:
+    """An adaptive sampler's evaluations are an upper limit."""
+    return "at most " if job.settings.sampler == "ode" else ""

@@ -1,0 +1,111 @@
+"""Progress on stderr: a bar on a terminal, a line a slice elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import click
+
+if TYPE_CHECKING:
+    from mrct_runtime.arrays import Array, Time
+    from mrct_runtime.synthesis import Progress
+    from mrct_runtime.translate import Job
+
+
+class State(NamedTuple):
+    """How far a run is: slices finished, and the fraction of all work with the running batch's part."""
+
+    slices: int
+    total_slices: int
+    fraction: float
+    elapsed: float
+
+    @property
+    def left(self) -> float:
+        """Seconds left at the pace so far."""
+        return self.elapsed * (1 / self.fraction - 1) if self.fraction else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.slices}/{self.total_slices} slices, {self.fraction:.0%}, "
+            f"{clock(self.elapsed)} elapsed, {clock(self.left)} left"
+        )
+
+
+Show: TypeAlias = Callable[[State], None]
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Watch:
+    """Counts batches, and evaluations within them: one batch of a large network may take an hour."""
+
+    def __init__(self, job: Job, show: Show) -> None:
+        self._sampling, self._slices = job.sampling, len(job.condition.array)
+        self._show = show
+        self._started = time.monotonic()
+        self._slices_done = self._rows_done = self._evaluations = 0
+
+    def evaluated(self, x: Array, _t: Time) -> None:
+        """One more evaluation of a batch [B, 1, H, W] has begun."""
+        part = min(1.0, self._evaluations / self._sampling.sampler.evaluations)
+        self._evaluations += 1
+        self._tell(self._rows_done + len(x) * part)
+
+    def batch_finished(self, progress: Progress) -> None:
+        """A batch is sampled."""
+        self._slices_done, self._rows_done = progress.slices, progress.rows
+        self._evaluations = 0
+        self._tell(progress.rows)
+
+    def _tell(self, rows: float) -> None:
+        fraction = rows / (self._slices * self._sampling.mc)
+        elapsed = time.monotonic() - self._started
+        self._show(State(self._slices_done, self._slices, fraction, elapsed))
+
+
+@contextmanager
+def progress_on_stderr(job: Job, *, quiet: bool) -> Iterator[Watch]:
+    """The watch of a run, which shows its state as long as the block lasts."""
+    if quiet:
+        yield Watch(job, lambda _: None)
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield Watch(job, show)
+    else:
+        yield Watch(job, _Lines())
+
+
+class _Lines:
+    """A line whenever slices are finished, and every ten seconds within a slice."""
+
+    def __init__(self) -> None:
+        self._slices, self._elapsed = 0, 0.0
+
+    def __call__(self, state: State) -> None:
+        recent = state.elapsed - self._elapsed < _SECONDS_BETWEEN_LINES
+        if state.slices == self._slices and recent:
+            return
+        self._slices, self._elapsed = state.slices, state.elapsed
+        click.echo(str(state), err=True)
+
+
+@contextmanager
+def _bar() -> Iterator[Show]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task("starting", total=1.0)
+        yield lambda state: bars.update(task, completed=state.fraction, description=str(state))
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss, or m:ss below an hour."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

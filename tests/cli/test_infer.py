@@ -1,0 +1,353 @@
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_study import CANARY, make_grid, write_series
+from mr_study import SHAPE, write_mr_study
+from tiny_bundle import write_tiny_bundle
+
+from mrct_cli import boundary, main
+from mrct_cli.infer import infer
+from mrct_runtime.process import DDPM
+
+FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
+QUICK = ("--steps", "20", "--mc", "2")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_mr_study(tmp_path_factory.mktemp("studies") / "patient-7")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny.mrct", size=24)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """An empty current folder, and no bundle named by the environment."""
+    monkeypatch.delenv("MRCT_BUNDLE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return boundary.run(main.load("infer"), "mrct-infer", [str(a) for a in arguments])
+
+
+def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
+    study, bundle, here, capsys
+):
+    assert run(study, "out", "--bundle", bundle, *QUICK) == 0
+    out = here / "out"
+    assert {path.name for path in out.iterdir()} == FILES | {"sct"}
+    names = sorted(path.name for path in (out / "sct").iterdir())
+    assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
+    assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
+    assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
+    assert capsys.readouterr().out == "wrote out: look at out/preview.png\n"
+    assert [path.name for path in here.iterdir()] == ["out"]
+
+
+def test_without_an_out_the_folder_is_named_after_the_study(study, bundle, here):
+    assert run(study, "--bundle", bundle, *QUICK, "--quiet") == 0
+    assert (here / "patient-7-sct" / "run.json").is_file()
+
+
+def test_every_slice_is_told_on_stderr_and_quiet_tells_nothing(study, bundle, capsys):
+    assert run(study, "loud", "--bundle", bundle, *QUICK, "--batch", 2) == 0
+    told = capsys.readouterr().err
+    assert all(f"{k}/5 slices" in told for k in range(1, 6))
+    assert "elapsed" in told
+    assert "left" in told
+    assert run(study, "silent", "--bundle", bundle, *QUICK, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_environment_may_name_the_bundle(study, bundle, here, monkeypatch):
+    monkeypatch.setenv("MRCT_BUNDLE", str(bundle))
+    assert run(study, "out", *QUICK, "--quiet") == 0
+    assert json.loads((here / "out/run.json").read_text())["model"]["name"] == "tiny"
+
+
+def test_the_report_lists_the_digest_of_every_file_and_how_it_was_made(study, bundle, here):
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--seed=3", "--quiet") == 0
+    report = json.loads((here / "out/run.json").read_text())
+    files = {
+        path.relative_to(here / "out").as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (here / "out").rglob("*")
+        if path.is_file() and path.name != "run.json"
+    }
+    assert report["outputs"] == files
+    assert report["sampling"]["options"]["steps"] == 20
+    assert (report["sampling"]["mc"], report["sampling"]["seed"]) == (2, 3)
+    assert report["counters"]["evaluations"] == 20 * 2 * SHAPE[0]
+    assert report["command"] == [
+        *("mrct-infer", "STUDY", "OUT", "--bundle", "BUNDLE"),
+        *(*QUICK, "--seed=3", "--quiet"),
+    ]
+
+
+def test_no_patient_data_leaves_the_dicom_files(study, bundle, here, capsys):
+    assert run(study, "out", "--bundle", bundle, *QUICK) == 0
+    told = capsys.readouterr()
+    texts = [(here / "out/run.json").read_text(), told.out, told.err]
+    texts += [path.read_bytes().decode("latin1") for path in (here / "out").glob("*.png")]
+    texts += [path.read_bytes().decode("latin1") for path in (here / "out").glob("*.gz")]
+    assert not any(CANARY in text for text in texts)
+    assert "patient-7" not in texts[0]
+
+
+def test_the_same_seed_gives_the_same_ct_and_another_seed_another(study, bundle, here):
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        steps = ("--steps", 200, "--mc", 2, "--quiet")
+        assert run(study, out, "--bundle", bundle, "--seed", seed, *steps) == 0
+    a, b, c = (pydicom.dcmread(here / out / "sct/CT.0003.dcm").pixel_array for out in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("em", ["--predictor", "reverse-diffusion", "--eps", "0.01"]),
+        ("pc", ["--correctors", "3", "--snr", "0.1", "--steps", "200"]),
+        ("ode", ["--rtol", "1e-3", "--atol", "1e-3", "--no-denoise", "--steps", "500"]),
+    ],
+)
+def test_the_options_of_a_sampler_reach_it(sampler, options, study, bundle, here):
+    quick = ["--steps", "20", "--mc", "1", "--quiet"]
+    assert run(study, "out", "--bundle", bundle, "--sampler", sampler, *quick, *options) == 0
+    made = json.loads((here / "out/run.json").read_text())["sampling"]
+    given = {k.removeprefix("--"): v for k, v in zip(options[::2], options[1::2], strict=False)}
+    for name in ("eps", "snr", "rtol", "correctors"):
+        if name in given:
+            assert made["options"][name] == float(given[name])
+    assert made["sampler"] == sampler
+    assert made["options"].get("denoise", False) is False
+
+
+def test_a_ddpm_bundle_takes_the_ddpm_sampler_and_its_options(study, here):
+    bundle = write_tiny_bundle(here / "tiny-ddpm.mrct", DDPM(), size=24)
+    options = ("--steps", 10, "--mc", 1, "--variance", "fixed-large", "--no-clip-x0", "--quiet")
+    assert run(study, "out", "--bundle", bundle, "--sampler", "ddpm", *options) == 0
+    made = json.loads((here / "out/run.json").read_text())["sampling"]["options"]
+    assert made == {"steps": 10, "variance": "fixed-large", "clip_x0": False}
+
+
+def test_a_recipe_sets_what_was_published(study, bundle, here, capsys):
+    assert run(study, "--bundle", bundle, "--sampler", "pc", "--recipe", "paper", "--dry-run") == 0
+    assert "steps=1000, eps=0.002" in capsys.readouterr().out
+    assert list(here.iterdir()) == []
+
+
+def test_a_dry_run_tells_series_work_time_and_memory_and_writes_nothing(
+    study, bundle, here, capsys
+):
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--dry-run") == 0
+    plan = capsys.readouterr().out
+    assert "series 4 't2_tse_tra'" in plan
+    assert "5 slices of 24 x 24" in plan
+    assert "200 network evaluations" in plan
+    assert "time:" in plan
+    assert "MB" in plan
+    assert list(here.iterdir()) == []
+
+
+def test_overwrite_replaces_an_earlier_result_and_nothing_else(study, bundle, here, capsys):
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--quiet") == 0
+    (here / "out/old.txt").write_text("old")
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--quiet", "--overwrite") == 0
+    assert not (here / "out/old.txt").exists()
+    (here / "mine").mkdir()
+    (here / "mine/thesis.txt").write_text("years of work")
+    assert run(study, "mine", "--bundle", bundle, *QUICK, "--overwrite") == 6
+    assert (here / "mine/thesis.txt").read_text() == "years of work"
+    assert "run.json" in capsys.readouterr().err
+
+
+def test_the_study_itself_is_never_overwritten(bundle, here, capsys):
+    own = write_mr_study(here / "study")
+    (own / "run.json").write_text("{}")
+    before = len(list(own.iterdir()))
+    for out in (own, here):
+        assert run(own, out, "--bundle", bundle, *QUICK, "--overwrite") == 2
+    assert len(list(own.iterdir())) == before
+    assert "study itself" in capsys.readouterr().err
+
+
+def test_a_body_larger_than_the_model_is_told(study, here, capsys):
+    small = write_tiny_bundle(here / "small.mrct", size=16)
+    assert run(study, "out", "--bundle", small, *QUICK) == 0
+    assert "mrct: warning: 55.6% of the body" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_and_leaves_nothing(sent, code, study, bundle, here):
+    # a shell's background jobs inherit an ignored SIGINT
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from mrct_cli.main import main_infer; main_infer()"
+    )
+    arguments = [study, "out", "--bundle", bundle, "--steps", 1000, "--mc", 50, "--batch", 1]
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, text=True
+    )
+    told = [child.stderr.readline() for _ in range(5)]
+    assert told[4].startswith("work:")
+    child.send_signal(sent)
+    _, rest = child.communicate(timeout=30)
+    assert child.returncode == code
+    assert rest.splitlines()[-1].startswith("mrct: error: ")
+    assert list(here.iterdir()) == []
+
+
+def test_the_flags_are_the_fields_of_the_samplers(capsys):
+    assert run("--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for flag in ("--clip-x0 / --no-clip-x0", "--variance [fixed-small|fixed-large]", "--snr FLOAT"):
+        assert flag in shown
+    assert "1000 of them are 500 levels of one predictor and one corrector step" in shown
+    assert all(parameter.default is None for parameter in infer.params if parameter.name == "steps")
+
+
+def _empty(here, study, bundle):
+    (here / "empty").mkdir()
+    return [here / "empty", "out", "--bundle", bundle]
+
+
+def _no_such_study(here, study, bundle):
+    return [here / "nowhere", "out", "--bundle", bundle]
+
+
+def _only_ct(here, study, bundle):
+    write_series(here / "ct", make_grid(SHAPE), modality="CT")
+    return [here / "ct", "out", "--bundle", bundle]
+
+
+def _only_a_sagittal(here, study, bundle):
+    write_series(here / "sag", make_grid(SHAPE, angles=(0, 90, 0)))
+    return [here / "sag", "out", "--bundle", bundle]
+
+
+def _no_such_series(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--series", "99"]
+
+
+def _missing_bundle(here, study, bundle):
+    return [study, "out", "--bundle", here / "gone.mrct"]
+
+
+def _changed_bundle(here, study, bundle):
+    changed = shutil.copytree(bundle, here / "changed.mrct")
+    content = bytearray((changed / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (changed / "model.onnx").write_bytes(content)
+    return [study, "out", "--bundle", changed]
+
+
+def _unknown_sampler(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--sampler", "dpm"]
+
+
+def _sampler_of_another_process(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--sampler", "ddpm"]
+
+
+def _no_steps(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--steps", "0"]
+
+
+def _no_samples(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "0"]
+
+
+def _no_threads(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--threads", "0"]
+
+
+def _empty_batch(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--batch", "0"]
+
+
+def _option_of_another_sampler(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--correctors", "2"]
+
+
+def _residual_noise(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--steps", "500", "--eps", "1e-3"]
+
+
+def _far_too_few_levels(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--sampler", "pc", "--steps", "4", "--quiet"]
+
+
+def _unknown_device(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--device", "cuda"]
+
+
+def _no_study(here, study, bundle):
+    return []
+
+
+def _out_is_a_file(here, study, bundle):
+    (here / "out").write_text("in the way")
+    return [study, "out", "--bundle", bundle]
+
+
+def _out_under_a_file(here, study, bundle):
+    (here / "file").write_text("in the way")
+    return [study, "file/out", "--bundle", bundle]
+
+
+def _out_is_occupied(here, study, bundle):
+    (here / "out").mkdir()
+    (here / "out/run.json").write_text("an earlier result")
+    return [study, "out", "--bundle", bundle]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "code", "word"),
+    [
+        (_empty, 3, "no DICOM"),
+        (_no_such_study, 3, "no such folder"),
+        (_only_ct, 3, "no MR series"),
+        (_only_a_sagittal, 4, "sagittal"),
+        (_no_such_series, 4, "99"),
+        (_missing_bundle, 5, "gone.mrct"),
+        (_changed_bundle, 5, "model.onnx was changed"),
+        (_unknown_sampler, 2, "'dpm' is not one of"),
+        (_sampler_of_another_process, 2, "needs a DDPM model"),
+        (_no_steps, 2, "steps must be"),
+        (_no_samples, 2, "mc must be"),
+        (_no_threads, 2, "threads must be"),
+        (_empty_batch, 2, "batch must be"),
+        (_option_of_another_sampler, 2, "has no option correctors"),
+        (_residual_noise, 2, "leaves noise"),
+        (_far_too_few_levels, 9, "HU window"),
+        (_unknown_device, 2, "cuda"),
+        (_no_study, 2, "STUDY"),
+        (_out_is_a_file, 6, "not a folder"),
+        (_out_under_a_file, 6, "cannot be written"),
+        (_out_is_occupied, 6, "not empty"),
+    ],
+)
+def test_wrong_input_gets_its_exit_code_one_line_and_leaves_nothing(
+    arrange, code, word, here, study, bundle, capsys
+):
+    arguments = arrange(here, study, bundle)
+    before = sorted(here.rglob("*"))
+    assert run(*arguments) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("mrct: error: ")
+    assert told.err.count("\n") == 1
+    assert word in told.err
+    assert sorted(here.rglob("*")) == before
