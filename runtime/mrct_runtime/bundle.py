@@ -151,7 +151,7 @@ def check_preset(process: Process, sampler: str, options: Mapping[str, Any]) -> 
             f"the sampler {sampler!r} does not serve a {type(process).__name__} network; remove its preset"
         )
     try:
-        build_sampler(sampler, options)
+        build_sampler(sampler, options).check(process)
     except (UsageError, TypeError) as error:
         raise UsageError(f"preset of {sampler!r}: {error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,11 @@ GOLDEN_LIMIT: Final = 64 << 20
 """The most bytes that the file, or an array in it, may have."""
 
 _ARRAYS: Final = ("x", "y", "t", "eps")
+# zipfile raises RuntimeError for an encrypted entry
+_UNREADABLE: Final = (
+    *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError),
+    *(NotImplementedError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class Golden:
                 if found != sorted(f"{name}.npy" for name in _ARRAYS):
                     raise BundleError(f"{GOLDEN} holds {found}; x, y, t and eps are needed")
                 arrays = [_float32(archive, f"{name}.npy") for name in _ARRAYS]
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise BundleError(f"{GOLDEN} is not a plain archive of float32 arrays") from error
         golden = cls(*arrays)
         if golden.x.ndim != 4 or not golden.x.shape == golden.y.shape == golden.eps.shape:

@@ -58,8 +58,8 @@ class VESDE:
     t_min: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not self.sigma > 1:
-            raise UsageError(f"the VE-SDE's sigma must be above 1, got {self.sigma}")
+        if not 1 < self.sigma <= 1e6:
+            raise UsageError(f"the VE-SDE's sigma must be above 1, at most 1e6, got {self.sigma}")
         if not 0 < self.t_min < 1:
             raise UsageError(f"the VE-SDE's t_min must lie between 0 and 1, got {self.t_min}")
 
@@ -122,6 +122,11 @@ class DDPM:
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UsageError(
                 f"a DDPM needs 0 < beta_start <= beta_end < 1, got {self.beta_start} and {self.beta_end}"
+            )
+        if self.abar[-1] < 1e-12:
+            raise UsageError(
+                f"a DDPM that keeps {self.abar[-1]:.0e} of the signal's power cannot be computed; "
+                "take fewer steps or smaller betas"
             )
 
     @property

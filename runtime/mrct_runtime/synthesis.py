@@ -25,7 +25,7 @@ from mrct_runtime.samplers import Sampler
 class Sampling:
     """How samples are drawn: everything between the command line and the loop.
 
-    `mc` samples a slice; `batch` rows at once (as many as the engine takes where 0); `prior_mean` is the data's mean,
+    `mc` samples a slice; `batch` rows at once, fewer where the engine takes fewer; `prior_mean` is the data's mean,
     which the prior keeps as alpha(t_max) m: std(t_max) alone does not quite forget it. `series` keys the noise.
     """
 
@@ -46,6 +46,8 @@ class Sampling:
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Mean and deviation (ddof 1) over n samples a slice, float64 [S, H, W], and the evaluations of all samples together.
+
+    An adaptive sampler's batch goes on until its last sample is done, so its evaluations depend on the batch.
 
     The deviation of few samples is low by the factor c4(n) (0.973 at n = 10); it is not corrected here. With one
     sample it is 0.
@@ -83,7 +85,7 @@ def synthesize(
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
     Welford's update in sample order, float64. NumericError names the slice and sample of a value that is not finite.
     """
-    _check_family(sampling.sampler, process)
+    sampling.sampler.check(process)
     names = range(len(cond)) if slices is None else slices
     mean, m2 = np.zeros(cond.shape), np.zeros(cond.shape)
     total = len(cond) * sampling.mc
@@ -105,18 +107,10 @@ def synthesize(
     return Moments(mean, np.sqrt(m2 / max(sampling.mc - 1, 1)), sampling.mc, evaluations)
 
 
-def _check_family(sampler: Sampler, process: Process) -> None:
-    if not isinstance(process, sampler.process):
-        raise UsageError(
-            f"{type(sampler).__name__} samples {sampler.process.__name__} models; this one is "
-            f"{type(process).__name__}: choose another --sampler or another bundle"
-        )
-
-
 def _batches(slices: int, mc: int, batch: int) -> Iterator[Rows]:
-    rows = [(s, k) for s in range(slices) for k in range(mc)]
-    for start in range(0, len(rows), batch):
-        yield rows[start : start + batch]
+    total = slices * mc
+    for start in range(0, total, batch):
+        yield [divmod(row, mc) for row in range(start, min(start + batch, total))]
 
 
 def _draw(

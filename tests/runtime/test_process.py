@@ -102,6 +102,7 @@ def test_a_chain_longer_than_the_process_is_refused(steps: int) -> None:
     [
         lambda: VESDE(sigma=1.0),
         lambda: VESDE(t_min=0.0),
+        lambda: VESDE(sigma=math.inf),
         lambda: DDPM(steps=0),
         lambda: DDPM(beta_start=0.02, beta_end=1e-4),
     ],
@@ -109,3 +110,8 @@ def test_a_chain_longer_than_the_process_is_refused(steps: int) -> None:
 def test_a_process_that_makes_no_sense_is_refused(build) -> None:
     with pytest.raises(UsageError, match="got"):
         build()
+
+
+def test_a_chain_that_loses_the_signal_beyond_computing_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be computed"):
+        DDPM(beta_end=0.99)

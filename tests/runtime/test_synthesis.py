@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.noise import Noise
@@ -131,7 +132,8 @@ def test_the_prior_mean_takes_the_priors_bias_away() -> None:
         assert found.mean.mean() - 0.5 == pytest.approx(bias, abs=noise)
 
 
-def test_a_value_that_is_not_finite_names_slice_and_sample() -> None:
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_a_value_that_is_not_finite_names_slice_and_sample(name: str) -> None:
     class Broken(Analytic):
         def bind(self, cond):
             eps = super().bind(cond)
@@ -143,8 +145,34 @@ def test_a_value_that_is_not_finite_names_slice_and_sample() -> None:
 
             return broken
 
+    process = PROCESSES[SAMPLERS[name].process]
     with pytest.raises(NumericError, match="sample 2 of slice 0 has values that are not finite"):
-        run("em", study(), engine=Broken(VESDE()))
+        run(name, study(), engine=Broken(process))
+
+
+def test_the_prior_of_a_ddpm_keeps_what_its_chain_keeps_of_the_mean() -> None:
+    process = DDPM(steps=4, beta_start=0.1, beta_end=0.3)
+    seen: list[np.ndarray] = []
+
+    class Recording(Analytic):
+        def bind(self, cond):
+            return observed(super().bind(cond), lambda x, _t: seen.append(np.array(x)))
+
+    for prior_mean in (0.0, 10.0):
+        plan = Sampling(sampler("ddpm", {"steps": 4}), mc=1, prior_mean=prior_mean)
+        synthesize(Recording(process), process, study(1), plan)
+    np.testing.assert_allclose(seen[4] - seen[0], 10 * process.alpha(1.0), rtol=1e-5)
+
+
+def test_a_great_many_samples_start_at_once() -> None:
+    class StartedError(Exception):
+        pass
+
+    def stop(_progress: Progress) -> None:
+        raise StartedError
+
+    with pytest.raises(StartedError):
+        run("em", study(), mc=10**12, batch=2, progress=stop)
 
 
 def test_a_sampler_of_another_family_is_refused() -> None:

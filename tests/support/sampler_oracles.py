@@ -46,7 +46,7 @@ def predict(modes: Modes, m: Array, s2: Array, std: float, step: tuple[float, fl
 
 def em_oracle(sampler: EulerMaruyama, process: VESDE, m: Array, s2: Array) -> Modes:
     modes = Modes(np.zeros_like(m), np.full_like(m, process.std(1.0) ** 2))
-    levels = uniform_levels(process, sampler.steps, sampler.eps)
+    levels = uniform_levels(process, sampler.steps, sampler.eps, sampler.predictor)
     for k, (t, t_next) in enumerate(levels):
         gain, deviation = PREDICTORS[sampler.predictor](process, t, t_next)
         last = k == len(levels) - 1
@@ -56,7 +56,7 @@ def em_oracle(sampler: EulerMaruyama, process: VESDE, m: Array, s2: Array) -> Mo
 
 def pc_oracle(sampler: PredictorCorrector, process: VESDE, m: Array, s2: Array) -> Modes:
     modes = Modes(np.zeros_like(m), np.full_like(m, process.std(1.0) ** 2))
-    levels = uniform_levels(process, sampler.levels, sampler.eps)
+    levels = uniform_levels(process, sampler.levels, sampler.eps, sampler.predictor)
     for k, (t, t_next) in enumerate(levels):
         total = s2 + process.std(t) ** 2
         for _ in range(sampler.correctors):

@@ -50,6 +50,8 @@ class OnnxRuntime:
             raise EngineError(
                 f"the condition must be [B, 1, H, W] with B up to {self.max_batch}, got {list(cond.shape)}"
             )
+        if self._session is None:
+            raise EngineError("this engine is closed; open another one")
         if self._bound is None or self._bound.y.shape != cond.shape:
             self._bound = _Bound(self._session, cond.shape)
         np.copyto(self._bound.y, cond, casting="same_kind")
@@ -61,8 +63,9 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """Drop the session and its buffers."""
-        self._bound = None
-        del self._session
+        if self._bound is not None:
+            self._bound.release()
+        self._bound = self._session = None
 
 
 class _Bound:
@@ -76,6 +79,10 @@ class _Bound:
         for name, buffer in (("x", self.x), ("y", self.y), ("t", self.t)):
             self._binding.bind_input(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
         self._binding.bind_output("eps", "cpu", 0, np.float32, shape, self.eps.ctypes.data)
+
+    def release(self) -> None:
+        """Let go of the session; a denoiser that outlives its engine does not keep the network."""
+        self._session = self._binding = None
 
     def __call__(self, x: Array, t: Time) -> Array:
         np.copyto(self.x, x, casting="same_kind")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
 from mrct_runtime.errors import UsageError
+from mrct_runtime.process import Process
 from mrct_runtime.samplers.ddpm import Ancestral
 from mrct_runtime.samplers.em import EulerMaruyama
 from mrct_runtime.samplers.ode import ProbabilityFlow
@@ -33,6 +34,10 @@ class Sampler(Protocol):
         """Network evaluations a sample; the most of them where the sampler adapts."""
         ...
 
+    def check(self, process: Process) -> None:
+        """UsageError where this sampler, with these options, does not serve the process."""
+        ...
+
     def __call__(self, denoise: Denoiser, process: Any, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x."""
         ...
@@ -53,7 +58,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "pc": {"steps": 1000, "correctors": 1, "snr": 0.16, "eps": 2e-3},
         "ode": {"steps": 10_000, "eps": 1e-3, "rtol": 1e-5, "atol": 1e-5, "denoise": False},
     },
-    # Those of the authors' published code, where the corrector runs ten times a level.
+    # Those of the authors' published code: 1000 levels of ten corrector steps and one predictor step.
     "authors": {
         "ddpm": {"steps": 1000, "variance": "fixed-small", "clip_x0": True},
         "em": {"steps": 1000, "eps": 1e-3},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from mrct_runtime.errors import UsageError
+from mrct_runtime.process import Process
 
 
 def check_positive_integer(name: str, value: object) -> None:
@@ -14,9 +16,33 @@ def check_positive_integer(name: str, value: object) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """UsageError unless the value is above 0."""
-    if not value > 0:
-        raise UsageError(f"{name} must be above 0, got {value!r}")
+    """UsageError unless the value is finite and above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{name} must be finite and above 0, got {value!r}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """UsageError unless the value is a bool: "no" would count as true."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} must be true or false, got {value!r}")
+
+
+def check_family(sampler: Any, process: Process) -> None:
+    """UsageError unless the sampler serves the process."""
+    if not isinstance(process, sampler.process):
+        raise UsageError(
+            f"{type(sampler).__name__} samples {sampler.process.__name__} models; this one is "
+            f"{type(process).__name__}: choose another --sampler or another bundle"
+        )
+
+
+def check_trained_at(t: float, process: Process) -> None:
+    """UsageError where the network would be evaluated below the times that it was trained at."""
+    if t < process.t_min:
+        raise UsageError(
+            f"sampling down to t = {t:g} needs a model trained there, this one was from {process.t_min:g}: "
+            "take fewer steps or a larger eps"
+        )
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

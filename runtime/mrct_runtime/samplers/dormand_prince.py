@@ -42,13 +42,15 @@ def integrate(
 ) -> Array:
     """x(t_end) float64 [B, 1, H, W] of dx/dt = slope(t [B], x), from x(t_start), for t_end < t_start.
 
-    `tolerance` is (rtol, atol). A sample that has arrived keeps its value while the others go on. NumericError where
+    `tolerance` is (rtol, atol). A sample that has arrived keeps its value while the others go on; so does one
+    that is not finite. NumericError where
     the slowest sample asks for more than `max_evaluations`.
     """
     xp = x.__array_namespace__()
     t = xp.full(x.shape[0], t_start)
     k = slope(t, x)
     step = _first_step(slope, t, x, k, t_start - t_end, tolerance)
+    step = xp.where(step > 0, step, t_start - t_end)
     rejected = xp.zeros(x.shape[0], dtype=bool)
     evaluations = 2
     while bool((t > t_end).any()):
@@ -61,7 +63,9 @@ def integrate(
         h = xp.minimum(step, t - t_end)
         t_new = xp.where(h < t - t_end, t - h, t_end)
         candidate, k_new, error = attempt(slope, t, t_new, x, k, tolerance)
-        accept = (error < 1) & (h > 0)
+        # a value that is no number ends its sample as it is, for the caller to find
+        accept = ((error < 1) | xp.isnan(error)) & (h > 0)
+        t_new = xp.where(xp.isnan(error) & (h > 0), t_end, t_new)
         step = xp.where(h > 0, (t - t_new) * _factor(error, rejected), step)
         rejected = ~accept & (h > 0)
         x = xp.where(per_sample(accept), candidate, x)

@@ -7,8 +7,14 @@ from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource, per_sample
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import VESDE
-from mrct_runtime.samplers.checks import check_positive, check_positive_integer
+from mrct_runtime.process import VESDE, Process
+from mrct_runtime.samplers.checks import (
+    check_family,
+    check_flag,
+    check_positive,
+    check_positive_integer,
+    check_trained_at,
+)
 from mrct_runtime.samplers.dormand_prince import integrate
 
 
@@ -33,6 +39,7 @@ class ProbabilityFlow:
         check_positive_integer("steps", self.steps)
         check_positive("rtol", self.rtol)
         check_positive("atol", self.atol)
+        check_flag("denoise", self.denoise)
         if not 0 < self.eps < 1:
             raise UsageError(f"eps must lie between 0 and 1, got {self.eps}")
 
@@ -40,6 +47,11 @@ class ProbabilityFlow:
     def evaluations(self) -> int:
         """The most network evaluations a sample may take."""
         return self.steps
+
+    def check(self, process: Process) -> None:
+        """UsageError where the process is of another family, or is not trained at `eps`."""
+        check_family(self, process)
+        check_trained_at(self.eps, process)
 
     def __call__(
         self,
@@ -49,6 +61,7 @@ class ProbabilityFlow:
         noise: NoiseSource,  # noqa: ARG002 - only the prior is random
     ) -> Array:
         """A sample of p(x_0 | y) float64 [B, 1, H, W] from the prior x."""
+        self.check(process)
         xp = x.__array_namespace__()
 
         def slope(t: Array, x: Array) -> Array:

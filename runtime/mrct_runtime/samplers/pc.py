@@ -8,9 +8,22 @@ from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource, per_sample
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import VESDE
-from mrct_runtime.samplers.checks import check_choice, check_positive, check_positive_integer
-from mrct_runtime.samplers.predictors import PREDICTORS, PredictorName, check_eps, uniform_levels
+from mrct_runtime.process import VESDE, Process
+from mrct_runtime.samplers.checks import (
+    check_choice,
+    check_family,
+    check_flag,
+    check_positive,
+    check_positive_integer,
+    check_trained_at,
+)
+from mrct_runtime.samplers.predictors import (
+    PREDICTORS,
+    PredictorName,
+    check_eps,
+    smallest_time,
+    uniform_levels,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class PredictorCorrector:
                 f"steps {self.steps} is no multiple of the {a_level} evaluations of a level "
                 f"(one predictor, {self.correctors} corrector)"
             )
+        check_flag("allow_residual_noise", self.allow_residual_noise)
         check_eps(
             self.eps, self.levels, self.predictor, allow_residual_noise=self.allow_residual_noise
         )
@@ -55,11 +69,17 @@ class PredictorCorrector:
         """Network evaluations a sample."""
         return self.steps
 
+    def check(self, process: Process) -> None:
+        """UsageError where the process is of another family, or is not trained at the last level's time."""
+        check_family(self, process)
+        check_trained_at(smallest_time(self.levels, self.eps), process)
+
     def __call__(self, denoise: Denoiser, process: VESDE, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x."""
+        self.check(process)
         step = PREDICTORS[self.predictor]
         mean = x
-        for k, (t, t_next) in enumerate(uniform_levels(process, self.levels, self.eps)):
+        for k, (t, t_next) in enumerate(self._levels(process)):
             for _ in range(self.correctors):
                 x = self._langevin(x, denoise(x, t), process.std(t), noise())
             gain, deviation = step(process, t, t_next)
@@ -75,3 +95,6 @@ class PredictorCorrector:
         step = 2 * self.snr**2 / mean_square_score
         moved: Array = x - per_sample(step / std) * eps + per_sample(math.sqrt(2) * step**0.5) * z
         return moved
+
+    def _levels(self, process: VESDE) -> tuple[tuple[float, float], ...]:
+        return uniform_levels(process, self.levels, self.eps, self.predictor)

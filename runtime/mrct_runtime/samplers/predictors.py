@@ -26,9 +26,9 @@ def euler_maruyama(process: VESDE, t: float, t_next: float) -> tuple[float, floa
 def reverse_diffusion(process: VESDE, t: float, t_next: float) -> tuple[float, float]:
     """((std^2 - std_next^2) / std, sqrt(std^2 - std_next^2)): Song et al. 2021, appendix E.
 
-    Exact in the variance for any step; towards t_next <= 0 it is one full denoise.
+    Exact in the variance for any step; towards t_next = 0 it is one full denoise.
     """
-    variance = process.std(t) ** 2 - process.std(max(t_next, 0.0)) ** 2
+    variance = process.std(t) ** 2 - process.std(t_next) ** 2
     return variance / process.std(t), math.sqrt(variance)
 
 
@@ -39,13 +39,22 @@ PREDICTORS: dict[str, Predictor] = {
 
 
 def uniform_levels(
-    process: VESDE, levels: int, eps: float | None
+    process: VESDE, levels: int, eps: float | None, predictor: PredictorName = "euler-maruyama"
 ) -> tuple[tuple[float, float], ...]:
-    """(t, t_next) for each of N uniform levels from t_max down to eps (1/N where None), the last to eps - dt."""
-    eps = 1 / levels if eps is None else eps
-    dt = (process.t_max - eps) / (levels - 1) if levels > 1 else process.t_max
+    """(t, t_next) for each of N uniform levels from t_max down to eps (1/N where None).
+
+    The last step goes to eps - dt, as published, which is 0 for eps = 1/N; reverse diffusion's always goes to 0.
+    """
+    last = smallest_time(levels, eps)
+    dt = (process.t_max - last) / (levels - 1) if levels > 1 else process.t_max
     times = [process.t_max - k * dt for k in range(levels)]
-    return tuple((t, t - dt) for t in times)
+    end = 0.0 if predictor == "reverse-diffusion" else times[-1] - dt
+    return tuple(zip(times, [*times[1:], end], strict=True))
+
+
+def smallest_time(levels: int, eps: float | None) -> float:
+    """The last time at which the network is evaluated: eps, or 1/N where it is None."""
+    return 1 / levels if eps is None else eps
 
 
 def check_eps(
@@ -53,14 +62,15 @@ def check_eps(
 ) -> None:
     """UsageError where eps leaves noise in the image.
 
-    Euler-Maruyama's last step multiplies the noise that is left by 1 - dt/eps: harmless only when eps is about 1/N.
+    Euler-Maruyama's last step multiplies the noise that is left by 1 - dt/eps: harmless only when eps is about 1/N,
+    on either side of it.
     """
     if eps is None:
         return
     if not 0 < eps < 1:
         raise UsageError(f"eps must lie between 0 and 1, got {eps}")
-    too_small = predictor == "euler-maruyama" and eps < 0.6 / levels
-    if too_small and not allow_residual_noise:
+    far_off = predictor == "euler-maruyama" and not 0.6 <= eps * levels <= 1.6
+    if far_off and not allow_residual_noise:
         raise UsageError(
             f"eps {eps:g} with {levels} levels leaves noise in the image; leave eps out (it is then "
             f"{1 / levels:g}), or take the reverse-diffusion predictor"

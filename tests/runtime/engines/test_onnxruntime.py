@@ -97,6 +97,17 @@ def test_a_condition_of_the_wrong_shape_is_refused(model: bytes, shape: tuple) -
         OnnxRuntime(model, threads=1).bind(np.zeros(shape, np.float32))
 
 
+def test_a_closed_engine_says_so_and_may_be_closed_again(model: bytes) -> None:
+    engine = OnnxRuntime(model, threads=1)
+    denoise = engine.bind(images(1))
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.bind(images(1))
+    with pytest.raises(EngineError):
+        denoise(images(1), 0.5)
+
+
 def test_bytes_that_are_no_model_are_refused() -> None:
     with pytest.raises(EngineError, match="cannot load the model"):
         OnnxRuntime(b"not a model")

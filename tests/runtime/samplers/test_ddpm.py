@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import UsageError
 from mrct_runtime.noise import Noise
@@ -83,10 +84,20 @@ def test_the_variance_converges_with_order_one_in_the_steps() -> None:
 def test_x0_is_held_in_the_data_range_where_asked() -> None:
     process = DDPM()
     far = Analytic(process, deviation=np.zeros_like).bind(np.full((1, 1, 4, 4), 1.4))
-    start = np.zeros((1, 1, 4, 4))
-    np.testing.assert_allclose(Ancestral(10)(far, process, start, silent), 1.0, atol=1e-12)
-    free = Ancestral(10, clip_x0=False)(far, process, start, silent)
-    np.testing.assert_allclose(free, 1.4, atol=1e-9)
+    for clip, reached in ((True, 1.0), (False, 1.4)):
+        states: list[float] = []
+        eps = observed(far, lambda x, _t, states=states: states.append(x.max()))
+        Ancestral(10, clip_x0=clip)(eps, process, np.zeros((1, 1, 4, 4)), silent)
+        assert states[-1] == pytest.approx(process.alpha(0.1) * reached, rel=0.02)
+
+
+def test_the_sample_itself_is_not_clipped_so_air_keeps_its_mean() -> None:
+    process, s = DDPM(), 0.05
+    air = Analytic(process, deviation=lambda y: np.full_like(y, s)).bind(np.zeros((1, 1, 128, 128)))
+    noise = Noise(0, "air", [(0, 0)], (128, 128))
+    found = Ancestral(50)(air, process, noise(), noise)
+    assert found.min() < 0
+    assert abs(found.mean()) < 0.05 * s  # clipped at the end it would be .4 s / sqrt(2 pi) or more
 
 
 def test_more_steps_than_levels_are_refused() -> None:
@@ -94,7 +105,9 @@ def test_more_steps_than_levels_are_refused() -> None:
         Ancestral(2000)(lambda x, t: x, DDPM(), silent(), silent)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": True}, {"variance": "learned"}])
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": True}, {"variance": "learned"}, {"clip_x0": "no"}]
+)
 def test_options_that_make_no_sense_are_refused(options: dict) -> None:
     with pytest.raises(UsageError, match="got"):
         Ancestral(**options)

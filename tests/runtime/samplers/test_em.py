@@ -9,7 +9,8 @@ from sampler_oracles import em_oracle
 
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import VESDE
+from mrct_runtime.noise import Noise
+from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers.em import EulerMaruyama
 from mrct_runtime.samplers.predictors import PREDICTORS, PredictorName, uniform_levels
 
@@ -65,7 +66,9 @@ def test_the_variance_converges_with_order_one(predictor: PredictorName) -> None
     assert all(0.85 < order < 1.3 for order in orders)
 
 
-@pytest.mark.parametrize(("steps", "eps"), [(500, 1e-3), (100, 1e-3), (1000, 5.9e-4)])
+@pytest.mark.parametrize(
+    ("steps", "eps"), [(500, 1e-3), (100, 1e-3), (1000, 5.9e-4), (1000, 0.01), (2000, 1e-3)]
+)
 def test_an_eps_that_leaves_noise_is_refused(steps: int, eps: float) -> None:
     with pytest.raises(UsageError, match="leaves noise in the image"):
         EulerMaruyama(steps, eps)
@@ -78,8 +81,33 @@ def test_the_published_eps_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"steps": 0}, {"steps": 2.5}, {"predictor": "heun"}, {"eps": 0.0}, {"eps": 1.5}]
+    "options",
+    [
+        {"steps": 0},
+        {"steps": 2.5},
+        {"predictor": "heun"},
+        {"eps": 0.0},
+        {"eps": 1.5},
+        {"allow_residual_noise": "false"},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(options: dict) -> None:
     with pytest.raises(UsageError, match="got"):
         EulerMaruyama(**options)
+
+
+@pytest.mark.parametrize("eps", [1e-4, 0.01, 0.5])
+def test_reverse_diffusion_ends_in_a_full_denoise_at_any_eps(eps: float) -> None:
+    process, steps = VESDE(), 100
+    noise = Noise(0, "", [(0, 0)], (64, 64))
+    denoise = Analytic(process, deviation=np.zeros_like).bind(np.full((1, 1, 64, 64), 0.4))
+    built = EulerMaruyama(steps, eps, predictor="reverse-diffusion")
+    found = built(denoise, process, process.std(1.0) * noise(), noise)
+    np.testing.assert_allclose(found, 0.4, atol=1e-5)
+
+
+def test_times_below_those_trained_at_are_refused() -> None:
+    with pytest.raises(UsageError, match="needs a model trained there"):
+        EulerMaruyama(200_000).check(VESDE())
+    with pytest.raises(UsageError, match="samples VESDE models; this one is DDPM"):
+        EulerMaruyama(100).check(DDPM())

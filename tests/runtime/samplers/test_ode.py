@@ -111,7 +111,17 @@ def test_too_few_evaluations_are_named() -> None:
         ProbabilityFlow(steps=20)(MIXTURE, PROCESS, prior([(0, 0)]), lambda: None)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"rtol": 0.0}, {"atol": -1.0}, {"eps": 0.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"rtol": 0.0},
+        {"rtol": math.inf},
+        {"atol": -1.0},
+        {"eps": 0.0},
+        {"denoise": "no"},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(options: dict) -> None:
     with pytest.raises(UsageError, match="got"):
         ProbabilityFlow(**options)

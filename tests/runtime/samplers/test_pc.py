@@ -65,6 +65,8 @@ def test_one_langevin_step_is_the_equation_of_song() -> None:
         ({"steps": 0}, "got 0"),
         ({"correctors": 0}, "got 0"),
         ({"snr": 0.0}, "got 0"),
+        ({"snr": float("inf")}, "got inf"),
+        ({"allow_residual_noise": "no"}, "got 'no'"),
         ({"steps": 1000, "eps": 1e-3}, "leaves noise"),
     ],
 )
