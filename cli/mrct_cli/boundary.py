@@ -45,10 +45,7 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
 
 
 def _outcome(command: click.Command, name: str, arguments: list[str]) -> int:
-    # a command that records how it was called finds its arguments as ctx.obj
-    result = command.main(
-        args=list(arguments), prog_name=name, standalone_mode=False, obj=[name, *arguments]
-    )
+    result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
     # click hands the code of ctx.exit() back as the result; our commands return None
     return result if isinstance(result, int) else 0
 

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from mrct_cli.paths import PATH
+
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path), metavar="CKPT")
-@click.argument("bundle", type=click.Path(path_type=Path), metavar="BUNDLE")
+@click.argument("checkpoint", type=PATH, metavar="CKPT")
+@click.argument("bundle", type=PATH, metavar="BUNDLE")
 @click.option(
     "--presets",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="TOML or JSON: a table of options for each sampler. Default: the samplers' own settings.",
 )

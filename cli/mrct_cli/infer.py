@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
 from mrct_cli.sampler_flags import chosen, sampler_flags
@@ -19,18 +21,20 @@ if TYPE_CHECKING:
     from mrct_runtime.translate import Job
 
 _DEFAULT_RECIPE = "default"
+# Folders and series are often named after patients.
+_PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "series": "SERIES"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("study", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.argument("study", type=PATH)
+@click.argument("out", type=PATH, required=False)
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="em", show_default=True)
 @click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
 @click.option(
     "--bundle",
     "bundle_path",
-    type=click.Path(path_type=Path),
+    type=PATH,
     envvar="MRCT_BUNDLE",
     show_envvar=True,
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
@@ -103,8 +107,7 @@ def infer(
         for line in plan_lines(job):
             tell(line)
         result = _run(job, quiet=quiet)
-        placeholders = {"STUDY": study, "OUT": out, "BUNDLE": bundle_path, "SERIES": series}
-        result.write(folder, command=_anonymous(context.obj or [], placeholders))
+        result.write(folder, command=_anonymous(context))
         folder.commit()
     for warning in result.warnings:
         _to_stderr(f"mrct: warning: {warning}")
@@ -139,17 +142,24 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
     return path
 
 
-def _anonymous(arguments: Sequence[str], values: Mapping[str, Path | str | None]) -> list[str]:
-    """The command line with placeholders for paths and series: folders are often named after patients."""
-    names = {str(value): name for name, value in values.items() if value is not None}
+def _anonymous(context: click.Context) -> list[str]:
+    """The command line, with placeholders for what may name a patient."""
+    values = context.params | chosen(context)
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += _words(parameter, _PLACEHOLDERS.get(name, values.get(name)))
+    return words
 
-    def shown(argument: str) -> str:
-        flag, equals, value = argument.partition("=")
-        if equals and flag.startswith("--"):
-            return f"{flag}={names.get(str(Path(value)), value)}"
-        return names.get(str(Path(argument)), argument)
 
-    return [shown(argument) for argument in arguments]
+def _words(parameter: click.Parameter, value: object) -> Iterator[str]:
+    """A parameter as it is typed: an argument's value, a flag's name, an option's name and value."""
+    if isinstance(parameter, click.Option):
+        yield (parameter.secondary_opts if value is False else parameter.opts)[0]
+        if parameter.is_flag:
+            return
+    yield str(value)
 
 
 def _to_stderr(line: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mrct_cli.paths import PATH
 from mrct_train.phantom.spec import DatasetSpec, GridSpec
 
 _GRID = GridSpec()
@@ -21,7 +22,7 @@ def _number(name: str, default: float, text: str) -> click.Option:
 
 @click.command(
     params=[
-        click.Argument(["out"], type=click.Path(path_type=Path)),
+        click.Argument(["out"], type=PATH),
         _number("subjects", _SET.subjects, "How many men; a tenth of them is kept for tests."),
         _number("size", _GRID.size, "Rows and columns of an image."),
         _number("spacing", _GRID.spacing, "From pixel to pixel in mm."),
@@ -34,7 +35,7 @@ def _number(name: str, default: float, text: str) -> click.Option:
             type=int,
             help="Write the study of this subject alone, as OUT/mr and OUT/ct.",
         ),
-        click.Option(["--overwrite"], is_flag=True, help="Replace what stands at OUT."),
+        click.Option(["--overwrite"], is_flag=True, help="Replace a data set that stands at OUT."),
     ]
 )
 def phantom(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from mrct_cli.paths import PATH
+
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.argument("out", type=click.Path(path_type=Path), metavar="OUT")
+@click.argument("data", type=PATH, metavar="DATA")
+@click.argument("out", type=PATH, metavar="OUT")
 @click.option("--method", type=click.Choice(["ddpm", "sde"]), help="Default: the recipe's.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PATH,
     metavar="FILE",
     help="The recipe, in TOML. Default: the paper's.",
 )
@@ -22,7 +25,7 @@ import click
 @click.option("--batch", type=int, help="Images a step, over the recipe's.")
 @click.option("--seed", type=int, help="Of weights, order and noise, over the recipe's.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: PyTorch's.")
+@click.option("--threads", type=int, help="CPU threads. Default: PyTorch's.")
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -55,10 +58,10 @@ def train(
     from mrct_train.data import load_pairs
     from mrct_train.fit import Limits, fit
 
-    pairs = load_pairs(data, recipe, out / "cache", click.echo)
     limits = Limits(device=device, threads=threads)
     if max_minutes is not None:
-        limits = Limits(device=device, threads=threads, max_minutes=max_minutes)
+        limits = replace(limits, max_minutes=max_minutes)
+    pairs = load_pairs(data, recipe, out / "cache", click.echo)
     outcome = fit(recipe, pairs, out, limits, click.echo)
     if outcome.signal is not None:
         click.echo("stopped by a signal; the same command goes on from here", err=True)

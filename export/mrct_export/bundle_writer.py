@@ -49,7 +49,9 @@ def read_presets(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def check_presets(process: Process, presets: Presets) -> None:
-    """UsageError for the first preset that its sampler would refuse."""
+    """UsageError where there are none, or for the first that its sampler would refuse."""
+    if not presets:
+        raise UsageError("the presets are empty; give at least one sampler a table of options")
     for name, options in presets.items():
         check_preset(process, name, options)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from mrct_export.bundle_writer import (
     NOTICE,
     Presets,
@@ -15,12 +17,13 @@ from mrct_export.bundle_writer import (
 )
 from mrct_export.parity import Gate, Plan, check, golden, measure
 from mrct_export.to_onnx import DYNAMIC, INPUTS, OPSET, OUTPUT, to_onnx
-from mrct_runtime.bundle import METADATA_KEY, Bundle
+from mrct_runtime.bundle import MANIFEST, METADATA_KEY, Bundle
 from mrct_runtime.engines import Engine, engine_class
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.manifest import (
     SCHEMA_VERSION,
     Domain,
+    FileName,
     Image,
     Manifest,
     Parity,
@@ -51,14 +54,14 @@ def export(
     It appears whole, verified and self-tested, or not at all: NumericError where the graph is not the network.
     `presets` stand for the samplers' own settings; `report` is told every stage.
     """
-    if destination.suffix != SUFFIX:
-        raise UsageError(f"a bundle is named NAME{SUFFIX}, not {destination.name!r}")
+    _check_name(destination)
     network, config, provenance = load_network(checkpoint)
     process = config.process
     presets = default_presets(process) if presets is None else presets
     check_presets(process, presets)
+    replaces = MANIFEST if overwrite else None
     needed = 4 * int(provenance["parameters"]) + 2_000_000
-    with OutputFolder.claim(destination, overwrite=overwrite, needed_bytes=needed) as output:
+    with OutputFolder.claim(destination, replaces=replaces, needed_bytes=needed) as output:
         report(f"exporting {provenance['parameters'] / 1e6:.2f} M parameters to ONNX opset {OPSET}")
         graph = to_onnx(network, config.unet.multiple)
         image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
@@ -78,6 +81,19 @@ def export(
         )
         Bundle.load(output.partial).open_engine(threads=1).close()
         return output.commit()
+
+
+def _check_name(destination: Path) -> None:
+    """UsageError where a bundle cannot have that name, which also stands in its manifest."""
+    if destination.suffix != SUFFIX:
+        raise UsageError(f"a bundle is named NAME{SUFFIX}, not {destination.name!r}")
+    try:
+        TypeAdapter(FileName).validate_python(destination.stem)
+    except ValidationError as error:
+        raise UsageError(
+            f"a bundle cannot be named {destination.stem!r}; take letters a to z, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        ) from error
 
 
 def _manifest(
@@ -117,5 +133,5 @@ def _manifest(
             notice=NOTICE,
             files={},
         )
-    except ValueError as error:  # a loss that is not finite, a name that is no file name
+    except ValueError as error:  # a loss that is not finite
         raise NumericError(f"{name}: the manifest is not valid: {error}") from error

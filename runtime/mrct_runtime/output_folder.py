@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,32 +20,32 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class OutputFolder:
-    """A hidden sibling of `target` to write in; `commit` renames it, leaving the block without that removes it."""
+    """A hidden sibling of `target` to write in; `commit` renames it, leaving the block without that removes it.
+
+    `parents` are the folders above it that were made for it, the innermost first.
+    """
 
     target: Path
     partial: Path
-    overwrite: bool
-    marker: str
+    parents: tuple[Path, ...]
+    replaces: str | None
 
     @classmethod
-    def claim(
-        cls, target: Path, *, overwrite: bool = False, needed_bytes: int = 0, marker: str = ""
-    ) -> Self:
+    def claim(cls, target: Path, *, replaces: str | None = None, needed_bytes: int = 0) -> Self:
         """The place to write in, made now, so that a target which cannot be written is found before computing.
 
-        With `overwrite` a folder that stands there is replaced, if it holds the file `marker` where one is named.
+        A folder that stands there and is not empty is replaced only if it holds the file `replaces`.
         """
         target = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow a link at the target
-        _refuse_occupied(target, overwrite=overwrite, marker=marker)
+        _refuse_occupied(target, replaces)
+        partial = _hidden_sibling(target, "partial")
+        folder = cls(target, partial, _missing(target.parent), replaces)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = _hidden_sibling(target, "partial")
-            partial.mkdir()
-        except OSError as error:
-            raise not_writable(target, error) from error
-        folder = cls(target, partial, overwrite, marker)
-        try:
+            partial.mkdir(parents=True)
             folder.require(needed_bytes)
+        except OSError as error:
+            folder.discard()
+            raise not_writable(target, error) from error
         except OutputError:
             folder.discard()
             raise
@@ -72,38 +73,60 @@ class OutputFolder:
 
     def commit(self) -> Path:
         """The target, now holding what was written; one rename, after which a reader sees all of it."""
-        _refuse_occupied(self.target, overwrite=self.overwrite, marker=self.marker)
+        _refuse_occupied(self.target, self.replaces)
         try:
-            replaced = _hidden_sibling(self.target, "replaced")
             if self.target.is_dir():
-                self.target.replace(replaced)
-            self.partial.replace(self.target)
-            shutil.rmtree(replaced, ignore_errors=True)
+                self._replace()
+            else:
+                self.partial.replace(self.target)
         except OSError as error:
             raise not_writable(self.target, error) from error
         return self.target
 
+    def _replace(self) -> None:
+        """Puts the new folder in the old one's place; where that fails the old one is put back."""
+        replaced = _hidden_sibling(self.target, "replaced")
+        self.target.replace(replaced)
+        try:
+            self.partial.replace(self.target)
+        except BaseException:
+            replaced.replace(self.target)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
+
     def discard(self) -> None:
-        """Removes what was not committed."""
+        """Removes what was not committed, and the parents made for it that hold nothing else."""
         shutil.rmtree(self.partial, ignore_errors=True)
+        for parent in self.parents:
+            with suppress(OSError):
+                parent.rmdir()
 
 
-def _refuse_occupied(target: Path, *, overwrite: bool, marker: str) -> None:
+def _missing(folder: Path) -> tuple[Path, ...]:
+    """The folder and those above it that do not exist, the innermost first."""
+    return tuple(place for place in (folder, *folder.parents) if not os.path.lexists(place))
+
+
+def _refuse_occupied(target: Path, replaces: str | None) -> None:
     """OutputError where something stands at the target that must not be replaced."""
     try:
         if not target.exists() and not target.is_symlink():
             return
         if not target.is_dir() or target.is_symlink():
             raise OutputError(f"{target} is not a folder; name another output folder")
+        if os.path.ismount(target):
+            raise OutputError(
+                f"{target} is a mount point, not replaceable; name a folder inside it"
+            )
         if not any(target.iterdir()):
             return
-        if not overwrite:
+        if replaces is None:
             raise OutputError(
                 f"{target} exists and is not empty; name another output folder or add --overwrite"
             )
-        if marker and not (target / marker).is_file():
+        if not (target / replaces).is_file():
             raise OutputError(
-                f"{target} holds no {marker}, so it is not what --overwrite replaces; name another folder"
+                f"{target} holds no {replaces}, so it is not what --overwrite replaces; name another folder"
             )
     except OSError as error:
         raise not_writable(target, error) from error

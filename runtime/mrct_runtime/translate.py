@@ -27,6 +27,7 @@ from mrct_runtime.volume import Volume, model_grid
 
 AIR_HU = -1024.0
 DEVICES = ("auto", "cpu")
+MOST_THREADS = 1024
 
 # Rows of a batch are chosen so that a UNet's widest layers stay near a gigabyte; on a CPU larger batches gain nothing.
 _PIXELS_A_BATCH = 1 << 19
@@ -55,8 +56,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise UsageError(f"unknown device {self.device!r}; choose from {', '.join(DEVICES)}")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
 
     def sampling(self, bundle: Bundle, series: str) -> Sampling:
         """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
@@ -71,13 +72,16 @@ class Settings:
             if self.recipe is None
             else recipe(self.recipe, self.sampler)
         )
+        built = sampler(self.sampler, base | dict(self.options))
+        built.check(bundle.process)
         size = bundle.manifest.image.size
         return Sampling(
-            sampler(self.sampler, base | dict(self.options)),
+            built,
             mc=self.mc,
             seed=self.seed,
             batch=self._default_batch(size) if self.batch is None else self.batch,
-            prior_mean=bundle.manifest.prior_mean,
+            # the published samplers start around 0
+            prior_mean=bundle.manifest.prior_mean if self.recipe is None else 0.0,
             series=series,
         )
 
@@ -144,7 +148,7 @@ class Job:
             sampler=self.settings.sampler,
             sampling=self.sampling,
             counters=counters,
-            warnings=(*self.warnings, *_complaints(counters)),
+            warnings=(*self.warnings, *_complaints(counters), *_one_sample(moments.n)),
             seconds=seconds,
         )
 
@@ -232,6 +236,12 @@ def _cut_off(lost: float, image: Image) -> tuple[str, ...]:
         "take a bundle with a larger one"
     )
     return (complaint,)
+
+
+def _one_sample(n: int) -> tuple[str, ...]:
+    if n > 1:
+        return ()
+    return ("one sample has no deviation: the uncertainty map is 0 everywhere and says nothing",)
 
 
 def _complaints(counters: Counters) -> tuple[str, ...]:

@@ -90,9 +90,27 @@ def test_the_report_lists_the_digest_of_every_file_and_how_it_was_made(study, bu
     assert (report["sampling"]["mc"], report["sampling"]["seed"]) == (2, 3)
     assert report["counters"]["evaluations"] == 20 * 2 * SHAPE[0]
     assert report["command"] == [
-        *("mrct-infer", "STUDY", "OUT", "--bundle", "BUNDLE"),
-        *(*QUICK, "--seed=3", "--quiet"),
+        *("mrct-infer", "STUDY", "OUT", "--mc", "2", "--seed", "3"),
+        *("--bundle", "BUNDLE", "--steps", "20", "--quiet"),
     ]
+
+
+def test_the_report_hides_study_out_bundle_and_series_and_no_value_that_is_equal_to_one(
+    study, bundle, here
+):
+    (here / "em").symlink_to(study)
+    (here / "20").symlink_to(bundle)
+    named = ("em", "2", "--bundle=20", "--series", "4")
+    assert run(*named, "--sampler", "em", "--seed", "4", *QUICK, "--quiet") == 0
+    assert json.loads((here / "2/run.json").read_text())["command"] == [
+        *("mrct-infer", "STUDY", "OUT", "--sampler", "em", "--mc", "2", "--seed", "4"),
+        *("--bundle", "BUNDLE", "--series", "SERIES", "--steps", "20", "--quiet"),
+    ]
+
+
+def test_a_failed_run_removes_the_folders_that_it_made_above_its_output(study, bundle, here):
+    assert run(study, "a/b/out", "--bundle", bundle, *QUICK, "--series", "99") == 4
+    assert list(here.iterdir()) == []
 
 
 def test_no_patient_data_leaves_the_dicom_files(study, bundle, here, capsys):
@@ -273,6 +291,22 @@ def _no_threads(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--threads", "0"]
 
 
+def _more_threads_than_any_machine(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--threads", "9999999999"]
+
+
+def _empty_study(here, study, bundle):
+    return ["", "out", "--bundle", bundle]
+
+
+def _empty_out(here, study, bundle):
+    return [study, "", "--bundle", bundle]
+
+
+def _empty_bundle(here, study, bundle):
+    return [study, "out", "--bundle", ""]
+
+
 def _empty_batch(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--batch", "0"]
 
@@ -328,6 +362,10 @@ def _out_is_occupied(here, study, bundle):
         (_no_steps, 2, "steps must be"),
         (_no_samples, 2, "mc must be"),
         (_no_threads, 2, "threads must be"),
+        (_more_threads_than_any_machine, 2, "threads must be"),
+        (_empty_study, 2, "'STUDY': an empty path"),
+        (_empty_out, 2, "an empty path"),
+        (_empty_bundle, 2, "an empty path"),
         (_empty_batch, 2, "batch must be"),
         (_option_of_another_sampler, 2, "has no option correctors"),
         (_residual_noise, 2, "leaves noise"),

@@ -33,7 +33,7 @@ def test_presets_are_replaced_and_nothing_else(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["tiny.mrct"]
 
 
-@pytest.mark.parametrize("presets", [{"ddpm": {"steps": 10}}, {"em": {"speed": 2}}, {"x": {}}])
+@pytest.mark.parametrize("presets", [{}, {"ddpm": {"steps": 10}}, {"em": {"speed": 2}}, {"x": {}}])
 def test_presets_that_a_sampler_would_refuse_are_not_written(path: Path, presets) -> None:
     before = (path / "bundle.json").read_bytes()
     with pytest.raises(UsageError):

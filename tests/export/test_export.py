@@ -17,6 +17,8 @@ from mrct_runtime.errors import NoInputError, NumericError, OutputError, UsageEr
 from mrct_runtime.process import VESDE
 from mrct_train.checkpoint import load_network
 
+PRESETS = {"em": {"steps": 30}}
+
 
 @pytest.fixture
 def quick(bundle_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -112,11 +114,19 @@ def test_an_existing_bundle_is_replaced_only_on_request(
     path = export(run, tmp_path / "tiny.mrct")
     before = hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
     with pytest.raises(OutputError, match="--overwrite"):
-        export(run, path, presets={})
+        export(run, path, presets=PRESETS)
     assert Bundle.load(path).sha256 == before
-    export(run, path, presets={}, overwrite=True)
-    assert Bundle.load(path).manifest.presets == {}
+    export(run, path, presets=PRESETS, overwrite=True)
+    assert Bundle.load(path).manifest.presets == PRESETS
     assert entries(tmp_path) == ["tiny.mrct"]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.mrct").mkdir()
+    (tmp_path / "mine.mrct/thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds no bundle\.json"):
+        export(run, tmp_path / "mine.mrct", overwrite=True)
+    assert entries(tmp_path / "mine.mrct") == ["thesis.txt"]
 
 
 def test_presets_are_checked_before_anything_is_computed(run: Path, tmp_path: Path) -> None:
@@ -124,6 +134,8 @@ def test_presets_are_checked_before_anything_is_computed(run: Path, tmp_path: Pa
         export(run, tmp_path / "tiny.mrct", presets={"ddpm": {"steps": 10}})
     with pytest.raises(UsageError, match="preset of 'em'"):
         export(run, tmp_path / "tiny.mrct", presets={"em": {"steps": 0}})
+    with pytest.raises(UsageError, match="presets are empty"):
+        export(run, tmp_path / "tiny.mrct", presets={})
     assert entries(tmp_path) == []
 
 
@@ -136,6 +148,15 @@ def test_a_folder_without_a_checkpoint_is_told(tmp_path: Path) -> None:
 def test_a_bundle_has_to_be_named_as_one(run: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"named NAME\.mrct"):
         export(run, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a b é.mrct", "-a.mrct", "_.mrct", "a\n.mrct"])
+def test_a_name_that_a_manifest_refuses_is_told_before_exporting(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="cannot be named"):
+        export(run, tmp_path / name)
+    assert entries(tmp_path) == []
 
 
 def test_an_output_that_cannot_be_written_is_told_before_exporting(

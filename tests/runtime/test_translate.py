@@ -173,3 +173,20 @@ def test_the_condition_is_the_mr_between_its_percentiles(tmp_path):
 def test_a_missing_bundle_is_a_bundle_error(tmp_path):
     with pytest.raises(BundleError):
         mrct_runtime.load(tmp_path / "gone.mrct")
+
+
+@pytest.mark.parametrize("name", ["paper", "authors"])
+def test_a_published_recipe_starts_around_zero_as_published(bundle, name):
+    assert bundle.manifest.prior_mean != 0
+    assert Settings(sampler="ode", recipe=name).sampling(bundle, "").prior_mean == 0
+    assert Settings(sampler="ode").sampling(bundle, "").prior_mean == bundle.manifest.prior_mean
+
+
+def test_a_model_that_cannot_be_sampled_that_far_is_refused_before_reading(bundle):
+    with pytest.raises(UsageError, match="needs a model trained there"):
+        Settings(sampler="em", options={"steps": 1_000_000}).sampling(bundle, "")
+
+
+def test_one_sample_comes_with_a_warning_that_its_map_says_nothing(bundle, study):
+    result = bundle.translate(study, mc=1, options={"steps": 20})
+    assert any("the uncertainty map is 0 everywhere" in warning for warning in result.warnings)

@@ -76,8 +76,11 @@ def test_torsos_are_passed_over_with_a_line_and_removed_by_the_next_write(tmp_pa
     assert latest(tmp_path, lines.append) == good
     assert len(lines) == 2
     assert all("incomplete checkpoint and is ignored" in line for line in lines)
+    (tmp_path / "checkpoint-00000006").mkdir()
+    (tmp_path / "checkpoint-00000006/weights.safetensors").write_text("half")
     save(made(6), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000006"]
+    assert latest(tmp_path) == tmp_path / "checkpoint-00000006"
 
 
 @pytest.mark.parametrize("failing", range(1, 8))

@@ -57,8 +57,17 @@ def test_a_recipe_comes_back_from_its_own_text():
         ('method = "gan"', "method: Input should be 'ddpm' or 'sde', got 'gan'"),
         ("size = 100", "size 100 is not a multiple of 16"),
         ('weighting = "unit"', 'weighting "unit" is for preconditioning "residual"'),
-        ("[sde]\nsigma = 0.5", "sigma must be above 1, got 0.5"),
+        ("[sde]\nsigma = 0.5", "sigma must be above 1"),
         ("batch = ", "recipe.toml: not TOML"),
+        ("seed = -1", "seed: Input should be greater than or equal to 0, got -1"),
+        (f"seed = {2**63}", "seed: Input should be less than"),
+        ("learning_rate = inf", "learning_rate must be finite, got inf"),
+        ("learning_rate = nan", "learning_rate"),
+        ("spacing_mm = inf", "spacing_mm must be finite"),
+        ("grad_clip = nan", "grad_clip"),
+        ("betas = [nan, 0.9]", "betas"),
+        ("[unet]\nfourier_scale = inf", "unet.fourier_scale must be finite"),
+        ("[sde]\nsigma = inf", "sigma"),
     ],
 )
 def test_a_faulty_recipe_is_refused_in_one_line(text, message):
@@ -71,6 +80,12 @@ def test_a_faulty_recipe_is_refused_in_one_line(text, message):
 def test_a_recipe_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml: cannot read"):
         read_config(tmp_path / "none.toml")
+
+
+def test_a_recipe_that_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / "old.toml").write_bytes('name = "Müller"'.encode("latin1"))
+    with pytest.raises(UsageError, match=r"old\.toml: not TOML: byte 9 is not UTF-8"):
+        read_config(tmp_path / "old.toml")
 
 
 def test_overrides_take_precedence_and_epochs_replace_steps():

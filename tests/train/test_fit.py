@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrct_runtime.errors import NumericError, OutputError, UsageError
+from mrct_runtime.errors import EngineError, NumericError, OutputError, UsageError
 from mrct_train.checkpoint import latest, load
 from mrct_train.config import validated
 from mrct_train.data import Pairs
@@ -149,6 +149,31 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
 def test_a_diverging_run_is_told(tmp_path):
     with pytest.raises(NumericError, match="lower learning_rate"):
         fit(recipe(learning_rate=1e30, steps=100), pairs(), tmp_path)
+
+
+def test_weights_that_the_last_step_made_infinite_are_never_saved(tmp_path):
+    # the gradient of the one step is finite, the step itself is not
+    with pytest.raises(NumericError, match="weights are not finite after step 1"):
+        fit(recipe(learning_rate=1e300, steps=1), pairs(), tmp_path)
+    assert load(latest(tmp_path)).progress.step == 0
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "meta", "cuda:-1"])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(UsageError, match="choose from cpu, cuda and cuda:N"):
+        Limits(device=device)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:99999"])
+def test_a_device_that_the_machine_lacks_is_refused(device):
+    with pytest.raises(EngineError, match="not available; use --device cpu"):
+        Limits(device=device)
+
+
+@pytest.mark.parametrize("threads", [0, 9_999_999_999])
+def test_a_number_of_threads_that_no_machine_has_is_refused(threads):
+    with pytest.raises(UsageError, match="threads must be from 1 to 1024"):
+        Limits(threads=threads)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -211,7 +211,11 @@ def test_a_single_subject_is_the_one_of_the_data_set(tmp_path):
     grid = GridSpec(32, 14.0, 2, 40.0, 5.0)
     write_dataset(tmp_path / "all", DatasetSpec(2, 3, grid))
     write_dataset(tmp_path / "one", DatasetSpec(2, 3, grid, only=2))
-    assert digest(tmp_path / "one") == digest(tmp_path / "all/test/phantom-02")
+    for series in ("mr", "ct"):
+        assert digest(tmp_path / "one" / series) == digest(
+            tmp_path / "all/test/phantom-02" / series
+        )
+    assert json.loads((tmp_path / "one/dataset.json").read_text())["only"] == 2
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):
@@ -219,6 +223,20 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
     with pytest.raises(OutputError, match="not empty"):
         write_dataset(tmp_path, DatasetSpec(1, 0, GridSpec(32, 14.0, 1)))
     assert (tmp_path / "notes.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("only", [None, 1])
+def test_a_data_set_is_overwritten_and_nothing_else(tmp_path, only):
+    spec = DatasetSpec(1, 0, GridSpec(32, 14.0, 1), only)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds no dataset\.json"):
+        write_dataset(tmp_path / "mine", spec, overwrite=True)
+    assert (tmp_path / "mine/thesis.txt").is_file()
+    write_dataset(tmp_path / "set", spec)
+    (tmp_path / "set/old").write_text("old")
+    write_dataset(tmp_path / "set", spec, overwrite=True)
+    assert not (tmp_path / "set/old").exists()
 
 
 def test_an_interrupted_data_set_leaves_nothing(tmp_path):

@@ -127,7 +127,9 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
     target = run / f"checkpoint-{checkpoint.progress.step:08d}"
     groups = {WEIGHTS: checkpoint.weights, EMA: checkpoint.ema, OPTIMIZER: checkpoint.optimizer}
     size = sum(t.numel() * t.element_size() for group in groups.values() for t in group.values())
-    with OutputFolder.claim(target, overwrite=True, needed_bytes=size + 1_000_000) as output:
+    if not (target / STATE).is_file():
+        shutil.rmtree(target, ignore_errors=True)  # a torso
+    with OutputFolder.claim(target, replaces=STATE, needed_bytes=size + 1_000_000) as output:
         try:
             _write(checkpoint, groups, output.partial)
         except OSError as error:

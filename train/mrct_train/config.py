@@ -6,6 +6,7 @@ The defaults are the paper's. Importing this module loads no torch.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ class TrainConfig(_Value):
     ema: Fraction = 0.9999
     stratified: bool = False
     """Spread the times of a batch evenly: the same loss in expectation, less noise."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     validation_subjects: Annotated[int, Field(ge=0)] = 0
     """Training subjects set aside, whose loss stands in log.csv."""
@@ -111,6 +112,10 @@ class TrainConfig(_Value):
     def _fits(self) -> TrainConfig:
         if self.weighting == "unit" and self.preconditioning != "residual":
             raise ValueError('weighting "unit" is for preconditioning "residual"')
+        for name, value in _flat(self.model_dump()):
+            unbounded = name == "grad_clip" and value == math.inf
+            if isinstance(value, float) and not math.isfinite(value) and not unbounded:
+                raise ValueError(f"{name} must be finite, got {value}")
         if self.size % self.unet.multiple:
             raise ValueError(
                 f"size {self.size} is not a multiple of {self.unet.multiple}, which a UNet of "
@@ -165,6 +170,10 @@ def read_config(path: Path, overrides: Mapping[str, object] | None = None) -> Tr
         text = path.read_text("utf-8")
     except OSError as error:
         raise UsageError(f"{path.name}: cannot read this recipe: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path.name}: not TOML: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from error
     return load_config(text, path.name, overrides)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from mrct_runtime.errors import EngineError, OutputError
+from mrct_runtime.errors import EngineError, OutputError, UsageError
+from mrct_runtime.translate import MOST_THREADS
 from mrct_train import checkpoint as checkpoints
 from mrct_train.config import TrainConfig
 from mrct_train.data import Pairs
@@ -32,6 +33,24 @@ class Limits:
     threads: int | None = None
     max_minutes: float = math.inf
     checkpoint_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise _unknown(self.device) from error
+        if device.type == "cuda":
+            # PyTorch keeps an index in eight bits, so a large one comes back negative
+            if not 0 <= (device.index or 0) < torch.cuda.device_count():
+                raise EngineError(f"the device {self.device} is not available; use --device cpu")
+        elif device.type != "cpu":
+            raise _unknown(self.device)
+
+
+def _unknown(device: str) -> UsageError:
+    return UsageError(f"unknown device {device!r}; choose from cpu, cuda and cuda:N")
 
 
 @dataclass(frozen=True)
@@ -82,8 +101,6 @@ def _start(
     config: TrainConfig, pairs: Pairs, run: Path, limits: Limits, report: Callable[[str], None]
 ) -> Trainer:
     """The run's trainer, restored from its checkpoint where it has one; never a silent restart."""
-    if limits.device != "cpu" and not torch.cuda.is_available():
-        raise EngineError(f"the device {limits.device} is not available; use --device cpu")
     last = checkpoints.latest(run, report)
     recipe = run / "config.toml"
     if last is None and recipe.exists():

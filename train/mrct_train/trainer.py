@@ -119,6 +119,15 @@ class Trainer:
             )
         self._health.zero_()
 
+    def _check_weights(self) -> None:
+        """NumericError where weights or their averages are not finite, to which a finite gradient may lead."""
+        for network in (self.network, self.ema.network):
+            if not all(weight.isfinite().all() for weight in network.state_dict().values()):
+                raise NumericError(
+                    f"the weights are not finite after step {self.progress.step}: "
+                    "lower learning_rate and train in another folder"
+                )
+
     def _end_epoch(self) -> None:
         self._check()
         step, progress = self.progress.step, self.progress
@@ -150,8 +159,9 @@ class Trainer:
         return sum(losses) / len(self.validation)
 
     def save(self) -> None:
-        """Write a checkpoint of the present state."""
+        """Write a checkpoint of the present state; NumericError where its weights are not finite."""
         self._check()
+        self._check_weights()
         self.progress = replace(self.progress, loss_sum=self._loss_sum.item())
         saved = Checkpoint(
             config=self.config,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
 from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, python_encoding
 from pydicom.sr.coding import Code
 from pydicom.valuerep import format_number_as_ds
 
-from mrct_runtime.dicom.header import text
+from mrct_runtime.dicom.header import number, silenced, text
 from mrct_runtime.errors import UsageError
 
 MANUFACTURER = "mrct"
@@ -99,8 +102,12 @@ class Derivation:
 
     @property
     def software_versions(self) -> list[str]:
-        """SoftwareVersions: program, bundle, and the bundle's hash, 64 characters each at most."""
-        versions = (f"{MANUFACTURER} {self.software_version}", self.bundle, self.bundle_sha256)
+        """SoftwareVersions: program, bundle, and the start of the bundle's hash, 64 characters each at most.
+
+        The last value is kept short: padded to an even length, 64 characters would be read back as 65.
+        """
+        shortened = f"sha256 {self.bundle_sha256[:16]}"
+        versions = (f"{MANUFACTURER} {self.software_version}", self.bundle, shortened)
         return [plain(version, 64) for version in versions]
 
 
@@ -115,6 +122,11 @@ def inherit(target: Dataset, source: Dataset, *keywords: str) -> None:
 def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str) -> None:
     """Puts the object into the source's patient, study and frame of reference."""
     inherit(target, source, *SHARED)
+    if _time_zone(source) is None:
+        target.pop("TimezoneOffsetFromUTC", None)
+    sets = text(source, "SpecificCharacterSet").split("\\")
+    if not all(name in python_encoding for name in sets):
+        target.SpecificCharacterSet = _replacing(sets)
     for keyword in PRESENT:
         if keyword not in target:
             setattr(target, keyword, None)
@@ -123,13 +135,22 @@ def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str)
 
 def local_time(source: Dataset, derivation: Derivation) -> datetime:
     """The time of the derivation on the clock that the source's dates are written by."""
-    offset = text(source, "TimezoneOffsetFromUTC")
-    try:
-        sign = -1 if offset.startswith("-") else 1
-        ahead = sign * timedelta(hours=int(offset[-4:-2]), minutes=int(offset[-2:]))
-        return derivation.made_at.astimezone(timezone(ahead))
-    except ValueError:
-        return derivation.made_at
+    zone = _time_zone(source)
+    return derivation.made_at if zone is None else derivation.made_at.astimezone(zone)
+
+
+def inherit_thickness(target: Dataset, source: Dataset, spacing_mm: float) -> None:
+    """Copies SliceThickness where it is one positive number; else the distance of the slices stands in."""
+    inherit(target, source, "SliceThickness")
+    if "\\" in text(target, "SliceThickness") or (number(target, "SliceThickness") or 0.0) <= 0:
+        target.SliceThickness = decimal(round(spacing_mm, 6))
+
+
+def stamp(image: Dataset, at: datetime) -> None:
+    """Dates the instance, its series and its content, all to one moment."""
+    for event in ("InstanceCreation", "Series", "Content"):
+        setattr(image, f"{event}Date", at.strftime("%Y%m%d"))
+        setattr(image, f"{event}Time", at.strftime("%H%M%S.%f"))
 
 
 def code_item(code: Code) -> Dataset:
@@ -174,6 +195,22 @@ def decimal(value: float) -> str:
 def plain(value: str, length: int) -> str:
     """ASCII of at most the given length without backslashes, fit for any character set and any text element."""
     return value.encode("ascii", "replace").decode().replace("\\", "/").strip()[:length]
+
+
+def _time_zone(source: Dataset) -> timezone | None:
+    """TimezoneOffsetFromUTC, -1200 to +1400 (PS3.3 C.12.1.1.8), or None where it is absent or none."""
+    found = re.fullmatch(r"([+-])([0-9]{2})([0-5][0-9])", text(source, "TimezoneOffsetFromUTC"))
+    if found is None:
+        return None
+    ahead = timedelta(hours=int(found[2]), minutes=int(found[3])) * (-1 if found[1] == "-" else 1)
+    return timezone(ahead) if timedelta(hours=-12) <= ahead <= timedelta(hours=14) else None
+
+
+def _replacing(sets: list[str]) -> str:
+    """The character set that holds what pydicom made of misspelt or unknown ones; the latter it decodes as Latin 1."""
+    with silenced():
+        found = {codecs.lookup(name).name for name in convert_encodings(sets)}
+    return "ISO_IR 100" if found == {"iso8859-1"} else "ISO_IR 192"
 
 
 def _element(source: Dataset, keyword: str) -> DataElement | None:

@@ -13,14 +13,15 @@ from mrct_runtime.dicom.derived import (
     MANUFACTURER,
     PRESENT,
     Derivation,
-    decimal,
     equipment_items,
     inherit,
     inherit_study,
+    inherit_thickness,
     local_time,
     series_number,
+    stamp,
 )
-from mrct_runtime.dicom.header import silenced, text
+from mrct_runtime.dicom.header import silenced
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
 from mrct_runtime.errors import NumericError, OutputError
@@ -40,7 +41,6 @@ GEOMETRY = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
-    "SliceThickness",
 )
 # What is shown at first: grey up to 200 HU, the spread at the body's edge.
 SHOWN_HU = (100.0, 200.0)
@@ -80,7 +80,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,
-        software_versions=tuple(derivation.software_versions),  # type: ignore[arg-type]
+        software_versions=derivation.software_versions[0],
         device_serial_number=derivation.bundle_sha256[:16] or "none",
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_in_hu()],
@@ -92,9 +92,11 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
     inherit_study(result, first, source.frame_of_reference_uid)
-    result.ContributingEquipmentSequence = equipment_items(
-        first, derivation, local_time(first, derivation)
-    )
+    # pydicom takes several values as a list, which highdicom does not.
+    result.SoftwareVersions = derivation.software_versions
+    at = local_time(first, derivation)
+    stamp(result, at)
+    result.ContributingEquipmentSequence = equipment_items(first, derivation, at)
     result.SeriesDescription = UNCERTAINTY
     result.SyntheticData = "YES"
     return result
@@ -124,6 +126,5 @@ def _geometry_only(header: Dataset, source: Series) -> Dataset:
     image.Modality = source.modality
     for keyword in PRESENT:
         setattr(image, keyword, None)
-    if not text(image, "SliceThickness"):
-        image.SliceThickness = decimal(float(source.volume.grid.spacing_mm[0]))
+    inherit_thickness(image, header, float(source.volume.grid.spacing_mm[0]))
     return image

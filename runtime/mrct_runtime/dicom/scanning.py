@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -29,6 +31,7 @@ SAME_DIRECTION = 1e-3
 # Larger matrices are no MR or CT, but a claim that would fill the memory.
 MAX_PIXELS = 4096 * 4096
 
+UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 SINGLE_FRAME = frozenset({MRImageStorage, CTImageStorage})
 MULTI_FRAME = frozenset({EnhancedMRImageStorage, EnhancedCTImageStorage})
 
@@ -129,17 +132,33 @@ def normal_of(header: Dataset) -> NDArray[np.float64]:
 
 
 def _dicom_files(root: Path) -> Iterator[Path]:
+    """Files with DICOM's prefix, and files that have it by their name alone: those were cut or overwritten."""
     for folder, folders, names in os.walk(root):
         folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            try:
-                with path.open("rb") as file:
-                    is_dicom = file.read(132)[128:] == b"DICM"
-            except OSError:
-                continue
-            if is_dicom:
+        paths = [Path(folder, name) for name in sorted(names)]
+        whole = {path for path in paths if _has_prefix(path)}
+        series = {_pattern(path.name) for path in whole}
+        for path in paths:
+            if path in whole or _pattern(path.name) in series or _is_named_dicom(path):
                 yield path
+
+
+def _has_prefix(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _pattern(name: str) -> str:
+    """The name with every number as 0: IM12 and IM7 are slices of one series, README is not."""
+    return re.sub(r"[0-9]+", "0", name)
+
+
+def _is_named_dicom(path: Path) -> bool:
+    # macOS leaves ._name.dcm beside name.dcm on foreign disks.
+    return path.suffix.lower() == ".dcm" and not path.name.startswith("._")
 
 
 def _image(path: Path) -> Dataset | Unusable | None:
@@ -161,13 +180,19 @@ def _image(path: Path) -> Dataset | Unusable | None:
     except READ_FAULTS:
         return damaged
     kind = text(header, "SOPClassUID") or kind
+    if not kind:
+        return damaged
     if kind in MULTI_FRAME:
         reason = "enhanced (multi-frame); convert the study to classic single-frame DICOM"
         return Unusable(path.name, text(header, "SeriesInstanceUID"), reason)
     if kind not in SINGLE_FRAME:
         return None
     fault = _fault(header)
-    return Unusable(path.name, text(header, "SeriesInstanceUID"), fault) if fault else header
+    if not fault:
+        return header
+    # An invalid UID names no series, so the file may belong to any.
+    uid = UID(text(header, "SeriesInstanceUID"))
+    return Unusable(path.name, uid if uid.is_valid else "", fault)
 
 
 def _fault(header: Dataset) -> str:
@@ -176,10 +201,17 @@ def _fault(header: Dataset) -> str:
     absent = [keyword for keyword in (*needed, "Rows", "Columns") if not text(header, keyword)]
     if absent:
         return f"damaged, it lacks {', '.join(absent)}"
+    uids = {keyword: text(header, keyword) for keyword in UIDS}
+    invalid = [keyword for keyword, uid in uids.items() if uid and not UID(uid).is_valid]
+    if invalid:
+        return f"with a {' and '.join(invalid)} that is no UID"
     if (number(header, "NumberOfFrames") or 1) > 1:
         return "multi-frame; convert the study to classic single-frame DICOM"
-    if not 0 < int(header.Rows) * int(header.Columns) <= MAX_PIXELS:
-        return f"{header.Rows} x {header.Columns} pixels are not an MR or CT"
+    rows, columns = text(header, "Rows"), text(header, "Columns")
+    if not all(re.fullmatch("[0-9]{1,5}", count) for count in (rows, columns)):
+        return "with Rows or Columns that are not one whole number"
+    if not 0 < int(rows) * int(columns) <= MAX_PIXELS:
+        return f"{rows} x {columns} pixels and so no MR or CT"
     if (number(header, "SamplesPerPixel") or 1) != 1:
         return "a colour picture"
     spacing = numbers(header, "PixelSpacing", 2)

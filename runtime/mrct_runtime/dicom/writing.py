@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,13 @@ from mrct_runtime.dicom.derived import (
     equipment_items,
     inherit,
     inherit_study,
+    inherit_thickness,
     local_time,
     plain,
     series_number,
+    stamp,
 )
-from mrct_runtime.dicom.header import numbers, silenced, text
+from mrct_runtime.dicom.header import numbers, silenced
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
 from mrct_runtime.intensity import HuWindow
@@ -127,25 +128,17 @@ def _shared(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
     image.KVP = None
     image.AcquisitionNumber = None
     inherit(image, header, "AcquisitionDate", "AcquisitionTime")
-    _date(image, at)
+    stamp(image, at)
     return image
-
-
-def _date(image: Dataset, at: datetime) -> None:
-    for event in ("InstanceCreation", "Series", "Content"):
-        setattr(image, f"{event}Date", at.strftime("%Y%m%d"))
-        setattr(image, f"{event}Time", at.strftime("%H%M%S.%f"))
 
 
 def _place(image: Dataset, header: Dataset, source: Series) -> None:
     """Position and provenance of one slice; source strings are kept, so fusion and contours match to the bit."""
     inherit(image, header, "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    inherit(image, header, "SliceThickness")
     grid = source.volume.grid
-    spacing = decimal(round(float(grid.spacing_mm[0]), 6))
-    if not text(image, "SliceThickness"):
-        image.SliceThickness = spacing
-    image.SpacingBetweenSlices = spacing
+    spacing_mm = float(grid.spacing_mm[0])
+    inherit_thickness(image, header, spacing_mm)
+    image.SpacingBetweenSlices = decimal(round(spacing_mm, 6))
     position = numbers(header, "ImagePositionPatient", 3)
     image.SliceLocation = decimal(round(float(np.asarray(position) @ grid.normal), 6))
     reference = Dataset()

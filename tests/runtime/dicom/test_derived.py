@@ -1,13 +1,14 @@
 from datetime import UTC, datetime
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from mrct_runtime.dicom import Derivation
 from mrct_runtime.dicom.derived import (
     decimal,
     equipment_items,
     inherit_study,
+    inherit_thickness,
     local_time,
     plain,
     series_number,
@@ -45,7 +46,7 @@ def test_text_fits_its_element():
     assert plain("größe", 10) == "gr??e"
     long = Derivation("1", "b" * 100, "c" * 64, "s", 1, 0, text="t" * 2000)
     assert len(long.description) == 1024
-    assert [len(v) for v in long.software_versions] == [6, 64, 64]
+    assert [len(v) for v in long.software_versions] == [6, 64, 23]
 
 
 @pytest.mark.parametrize("value", [1 / 3, -123.456789012345678, 1e-12, 2.0, -1e22])
@@ -66,7 +67,8 @@ def test_series_numbers_follow_the_source(source, kind, number):
 
 
 @pytest.mark.parametrize(
-    ("offset", "day"), [("+0100", 5), ("-0500", 4), ("", 4), ("nonsense", 4), (None, 4)]
+    ("offset", "day"),
+    [("+0100", 5), ("-0500", 4), ("", 4), ("nonsense", 4), ("+2500", 4), ("+0175", 4), (None, 4)],
 )
 def test_times_follow_the_clock_of_the_source(offset, day):
     header = Dataset()
@@ -87,10 +89,69 @@ def test_what_must_be_present_is_present_and_empty():
     assert target.FrameOfReferenceUID == "1.2.3"
 
 
+@pytest.mark.parametrize(("offset", "kept"), [("-0930", True), ("+01", False), ("CET", False)])
+def test_a_time_zone_that_is_none_is_left_out(offset, kept):
+    header, target = Dataset(), Dataset()
+    header.add_new("TimezoneOffsetFromUTC", "SH", offset)
+    inherit_study(target, header, "1.2.3")
+    assert ("TimezoneOffsetFromUTC" in target) == kept
+
+
+@pytest.mark.parametrize(
+    ("names", "encoding", "expected"),
+    [
+        ("ISO_IR 144", "iso8859_5", "ISO_IR 144"),
+        ("ISO-IR 144", "iso8859_5", "ISO_IR 192"),
+        ("LATIN", "latin_1", "ISO_IR 100"),
+        ("\\NOTHING", "latin_1", "ISO_IR 100"),
+    ],
+    ids=["known", "misspelt", "unknown", "unknown second"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_unknown_character_set_is_replaced_by_one_that_holds_the_text(
+    names, encoding, expected, tmp_path
+):
+    name = "Доу^Я" if encoding == "iso8859_5" else "Größe^Zoë"
+    header = Dataset()
+    header.SpecificCharacterSet = "ISO_IR 144" if encoding == "iso8859_5" else "ISO_IR 100"
+    header.PatientName = name
+    header.save_as(tmp_path / "in", implicit_vr=False, little_endian=True)
+    content = (tmp_path / "in").read_bytes()
+    # The set's own element is made anew; the bytes of the name stay.
+    sets = names.encode() + b" " * (len(names) % 2)
+    start = content.index(b"\x10\x00\x10\x00")
+    element = b"\x08\x00\x05\x00CS" + len(sets).to_bytes(2, "little") + sets
+    (tmp_path / "in").write_bytes(element + content[start:])
+    target = Dataset()
+    inherit_study(target, dcmread(tmp_path / "in", force=True), "1.2.3")
+    target.save_as(tmp_path / "out", implicit_vr=False, little_endian=True)
+    found = dcmread(tmp_path / "out", force=True)
+    assert (found.SpecificCharacterSet, found.PatientName) == (expected, name)
+
+
+@pytest.mark.parametrize(
+    ("thickness", "expected"),
+    [
+        ("4.50", "4.50"),
+        (["3", "4"], "2.5"),
+        ("0", "2.5"),
+        ("-3", "2.5"),
+        ("", "2.5"),
+        (None, "2.5"),
+    ],
+)
+def test_only_one_positive_thickness_is_copied(thickness, expected):
+    header, target = Dataset(), Dataset()
+    if thickness is not None:
+        header.SliceThickness = thickness
+    inherit_thickness(target, header, 2.5)
+    assert str(target.SliceThickness) == expected
+
+
 def test_an_unknown_scanner_is_named_so():
     scanner, program = equipment_items(Dataset(), DERIVATION, DERIVATION.made_at)
     assert scanner.Manufacturer == "unknown"
-    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "ab" * 32]
+    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "sha256 " + "ab" * 8]
     assert program.ContributionDateTime == "20260304233000"
 
 

@@ -1,5 +1,9 @@
+import logging
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import highdicom
 import numpy as np
@@ -58,7 +62,7 @@ def test_values_are_hu_and_the_object_says_what_it_is(written):
     assert image.NumberOfFrames == len(source.headers)
     assert image.pixel_array.max() == std.array.max()
     program = image.ContributingEquipmentSequence[1]
-    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "ab" * 32]
+    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "sha256 " + "ab" * 8]
 
 
 def test_it_belongs_to_the_patient_study_and_frame_of_the_mr(written):
@@ -90,6 +94,37 @@ def test_dciodvfy_finds_no_error(written):
     assert [line for line in errors if "(0x0008,0x001c)" not in line] == []
 
 
+@pytest.mark.parametrize("bundle", ["pelvis", "pelvis2"])
+def test_the_map_is_read_back_without_a_warning(written, bundle):
+    source, std, _, path = written
+    write_parametric_map(std, source, path, replace(DERIVATION, bundle=bundle))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(dcmread(path).iterall())) > 50
+
+
+def test_it_is_dated_by_the_clock_of_the_source(tmp_path):
+    made_at = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
+    derivation = Derivation("1.2.3", "pelvis", "ab" * 32, "em", mc=10, seed=7, made_at=made_at)
+    write_series(tmp_path / "mr", GRID, elements={"TimezoneOffsetFromUTC": "+0100"})
+    source = read_study(tmp_path / "mr")
+    write_parametric_map(std_on(source), source, tmp_path / "std.dcm", derivation)
+    image = dcmread(tmp_path / "std.dcm")
+    for event in ("InstanceCreation", "Series", "Content"):
+        assert image[f"{event}Date"].value == "20260305", event
+        assert float(image[f"{event}Time"].value) == 3000, event
+    assert image.TimezoneOffsetFromUTC == "+0100"
+
+
+def test_no_library_complains_while_it_is_written(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pydicom"), "propagate", True)
+    write_series(tmp_path / "mr", GRID)
+    source = read_study(tmp_path / "mr")
+    write_parametric_map(std_on(source), source, tmp_path / "std.dcm", DERIVATION)
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+    assert dcmread(tmp_path / "std.dcm").SoftwareVersions == DERIVATION.software_versions
+
+
 def test_a_real_study_gives_a_valid_map(shared_data, tmp_path):
     source = read_study(shared_data / "prostatex_mr_dicom" / "ProstateX")
     write_parametric_map(std_on(source), source, tmp_path / "std.dcm", DERIVATION)
@@ -107,8 +142,9 @@ def test_a_real_study_gives_a_valid_map(shared_data, tmp_path):
         {"FrameOfReferenceUID": None, "SliceThickness": None, "Manufacturer": None},
         {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Größe^Zoë=山田"},
         {"PatientName": "one word only", "ReferringPhysicianName": "x" * 60},
+        {"SliceThickness": ["3", "4"]},
     ],
-    ids=["no study values", "no frame", "unicode", "odd names"],
+    ids=["no study values", "no frame", "unicode", "odd names", "two thicknesses"],
 )
 def test_poor_headers_are_no_obstacle_and_raise_no_warning(tmp_path, elements, recwarn):
     write_series(tmp_path / "mr", GRID, elements=elements)

@@ -103,6 +103,43 @@ def test_a_lost_last_slice_is_noticed_though_it_leaves_no_gap(tmp_path):
         read_study(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [0, 100, 134])
+@pytest.mark.parametrize("place", [0, 7])
+def test_a_first_or_last_file_cut_to_nothing_is_refused(tmp_path, kept, place):
+    z = GRID.world((place, 0, 0))
+    for path in write_series(tmp_path, GRID):
+        if np.allclose(dcmread(path).ImagePositionPatient, z, atol=1e-3):
+            path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputRejectedError, match=r"1 image file .* damaged"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"Rows": [12, 12]},
+        {"FrameOfReferenceUID": ["1.2.3", "1.2.4"]},
+        {"StudyInstanceUID": "1.2.x"},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_malformed_headers_are_refused(tmp_path, elements):
+    write_series(tmp_path, GRID, elements=elements)
+    with pytest.raises(InputRejectedError, match="8 image files"):
+        read_study(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_last_slice_of_an_invalid_series_is_noticed(tmp_path):
+    def rename_the_last(index, image):
+        if index == 7:
+            image.SeriesInstanceUID = "1.2.x"
+
+    write_series(tmp_path, GRID, per_slice=rename_the_last)
+    with pytest.raises(InputRejectedError, match="SeriesInstanceUID that is no UID"):
+        read_study(tmp_path)
+
+
 def test_damage_in_another_series_does_not_matter(tmp_path):
     write_series(tmp_path / "4", GRID)
     write_series(tmp_path / "9", GRID, number=9, elements={"PixelSpacing": None})

@@ -81,6 +81,8 @@ def test_rounded_orientations_are_one_stack(tmp_path):
         ({"SamplesPerPixel": 3}, "colour"),
         ({"StudyInstanceUID": None}, "lacks StudyInstanceUID"),
         ({"Rows": 60000, "Columns": 60000}, "60000 x 60000"),
+        ({"Rows": [8, 8]}, "not one whole number"),
+        ({"FrameOfReferenceUID": ["1.2.3", "1.2.4"]}, "FrameOfReferenceUID that is no UID"),
     ],
 )
 def test_images_that_cannot_be_slices_are_named_with_the_reason(tmp_path, elements, reason):
@@ -91,13 +93,48 @@ def test_images_that_cannot_be_slices_are_named_with_the_reason(tmp_path, elemen
     assert all(reason in unusable.reason for unusable in found.unusable)
 
 
-@pytest.mark.parametrize("kept", [200, 300, 600])
+@pytest.mark.parametrize(
+    "keyword",
+    ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"],
+)
+@pytest.mark.parametrize("value", [f"1.2.{CANARY}", "1." * 32 + "1", "1..2"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_images_with_an_invalid_uid_are_named(tmp_path, keyword, value):
+    def damage(index, image):
+        image[keyword]._value = value
+
+    write_series(tmp_path, GRID, per_slice=damage)
+    found = scan(tmp_path)
+    assert found.groups == ()
+    assert {u.reason for u in found.unusable} == {f"with a {keyword} that is no UID"}
+
+
+@pytest.mark.parametrize("kept", [0, 100, 131, 132, 134, 200, 300, 600])
 def test_a_truncated_header_is_noticed(tmp_path, kept):
     paths = write_series(tmp_path, GRID)
     paths[0].write_bytes(paths[0].read_bytes()[:kept])
     found = scan(tmp_path)
     assert [u.name for u in found.unusable] == [paths[0].name]
     assert "damaged" in found.unusable[0].reason
+
+
+@pytest.mark.parametrize("name", ["IM{}", "1.2.3.{}", "MR.{}.IMA"])
+@pytest.mark.parametrize("kept", [0, 100, 134])
+def test_a_truncated_file_is_known_by_its_siblings_names(tmp_path, name, kept):
+    paths = [
+        path.rename(tmp_path / name.format(number))
+        for number, path in enumerate(write_series(tmp_path, GRID), start=9)
+    ]
+    (tmp_path / "README").write_text("no DICOM")
+    (tmp_path / "IM9.jpg").write_bytes(b"no DICOM")
+    paths[-1].write_bytes(paths[-1].read_bytes()[:kept])
+    assert [u.name for u in scan(tmp_path).unusable] == [paths[-1].name]
+
+
+def test_what_macos_leaves_beside_files_is_passed_over(tmp_path):
+    for path in write_series(tmp_path, GRID):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    assert scan(tmp_path).unusable == ()
 
 
 def test_deflated_files_are_not_inflated(tmp_path):

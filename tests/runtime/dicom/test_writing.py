@@ -1,4 +1,6 @@
 import re
+import warnings
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -101,7 +103,7 @@ def test_what_is_new_says_that_it_is_synthetic_and_from_what(written):
     assert (scanner.Manufacturer, scanner.ManufacturerModelName) == ("ACME", "Magnetron")
     assert scanner.PurposeOfReferenceCodeSequence[0].CodeValue == "109101"
     assert program.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
-    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "ab" * 32]
+    assert program.SoftwareVersions == ["mrct 1.2.3", "pelvis", "sha256 " + "ab" * 8]
     for index, (image, header) in enumerate(zip(images, source.headers, strict=True)):
         assert image.InstanceNumber == index + 1
         origin = image.SourceImageSequence[0]
@@ -180,6 +182,17 @@ def test_dciodvfy_finds_no_error_in_a_real_study(real):
         assert _errors(report) == []
 
 
+@pytest.mark.parametrize("bundle", ["pelvis", "pelvis2"])
+def test_the_files_are_read_back_without_a_warning(written, bundle, tmp_path):
+    source, hu, _, _ = written
+    result = write_ct_series(hu, source, tmp_path, replace(DERIVATION, bundle=bundle))
+    for path in result.files:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image = dcmread(path)
+            assert len(list(image.iterall())) > 50
+
+
 def test_dcentvfy_finds_source_and_result_to_be_one_study(written):
     _, _, result, folder = written
     sources = sorted((folder.parent / "mr").iterdir())
@@ -236,8 +249,9 @@ def test_a_folder_that_is_not_there_is_an_output_error(tmp_path):
         {"FrameOfReferenceUID": None, "SeriesNumber": None, "BodyPartExamined": None},
         {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Größe^Zoë=山田"},
         {"TimezoneOffsetFromUTC": "+0100", "PatientPosition": "FFS"},
+        {"SliceThickness": ["3", "4"]},
     ],
-    ids=["no study values", "no equipment", "no frame", "unicode", "time zone"],
+    ids=["no study values", "no equipment", "no frame", "unicode", "time zone", "two thicknesses"],
 )
 def test_poor_headers_give_valid_files_all_the_same(tmp_path, elements):
     write_series(tmp_path / "mr", GRID, elements=elements)

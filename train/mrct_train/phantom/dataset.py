@@ -14,6 +14,8 @@ from mrct_train.phantom.subject import generate_subject
 
 Progress = Callable[[int, int], None]
 
+DESCRIPTION = "dataset.json"
+
 
 def subject_folder(number: int) -> str:
     """The name of a subject's folder."""
@@ -25,9 +27,11 @@ def write_dataset(
 ) -> None:
     """Writes out/train/phantom-01/{mr,ct}/0001.dcm ... and out/dataset.json; a single subject is out/{mr,ct}.
 
-    The folder appears when it is complete. `progress(done, total)` counts slices.
+    The folder appears when it is complete; only an earlier data set is ever overwritten. `progress(done, total)`
+    counts slices.
     """
-    with OutputFolder.claim(out, overwrite=overwrite, needed_bytes=_bytes(spec)) as folder:
+    replaces = DESCRIPTION if overwrite else None
+    with OutputFolder.claim(out, replaces=replaces, needed_bytes=_bytes(spec)) as folder:
         try:
             _fill(folder.partial, spec, progress)
         except OSError as error:
@@ -64,21 +68,23 @@ def _fill(folder: Path, spec: DatasetSpec, progress: Progress | None) -> None:
 
         subject = generate_subject(spec.seed, number, spec.grid, progress=report)
         write_study(subject, spec.seed, folder / place)
-    if spec.only is None:
-        text = json.dumps(_description(spec), indent=2) + "\n"
-        (folder / "dataset.json").write_text(text, encoding="utf-8")
+    text = json.dumps(_description(spec), indent=2) + "\n"
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def _description(spec: DatasetSpec) -> dict[str, object]:
     """The contents of dataset.json."""
-    return {
+    content = {
         "kind": "mrct phantom",
         "version": PHANTOM_VERSION,
         "seed": spec.seed,
         "subjects": spec.subjects,
         **asdict(spec.grid),
-        "split": {
-            part: [subject_folder(number) for number in numbers]
-            for part, numbers in spec.split().items()
-        },
     }
+    if spec.only is not None:
+        return content | {"only": spec.only}
+    split = {
+        part: [subject_folder(number) for number in numbers]
+        for part, numbers in spec.split().items()
+    }
+    return content | {"split": split}
