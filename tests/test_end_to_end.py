@@ -107,4 +107,4 @@ def test_train_export_infer_beats_the_mean_ct(phantoms: Path, method: str, sampl
     nifti = nibabel.load(phantoms / out / "sct.nii.gz").get_fdata()
     assert nifti.size == sct.size
     run = json.loads((phantoms / out / "run.json").read_text("utf-8"))
-    assert run["sampling"]["mc"] == 4
+    assert run["sampling"]["mc"] == 8

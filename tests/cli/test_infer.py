@@ -8,15 +8,18 @@ import sys
 import numpy as np
 import pydicom
 import pytest
-from dicom_study import CANARY, make_grid, write_series
+from dicom_study import CANARY, make_grid, run_program, write_series
 from mr_study import SHAPE, write_mr_study
 from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary, main
 from mrct_cli.infer import infer
+from mrct_runtime.dicom import read_study
 from mrct_runtime.process import DDPM
 
 FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
+# SyntheticData is younger than the dictionary of the dciodvfy that Debian has
+SYNTHETIC = "(0x0008,0x001c)"
 QUICK = ("--steps", "20", "--mc", "2")
 
 
@@ -389,3 +392,20 @@ def test_wrong_input_gets_its_exit_code_one_line_and_leaves_nothing(
     assert told.err.count("\n") == 1
     assert word in told.err
     assert sorted(here.rglob("*")) == before
+
+
+def test_a_real_study_of_several_series_becomes_one_ct_a_slice(shared_data, bundle, here, capsys):
+    folder = shared_data / "prostatex_mr_dicom/ProstateX/ProstateX-0000"
+    assert run(folder, "out", "--bundle", bundle, *QUICK) == 0
+    assert "series 4 't2_tse_tra'" in capsys.readouterr().err
+    source = read_study(folder)
+    files = sorted((here / "out/sct").iterdir())
+    assert len(files) == len(source.headers) == 19
+    for file, header in zip(files, source.headers, strict=True):
+        image = pydicom.dcmread(file)
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+            assert np.allclose(image[keyword].value, header[keyword].value, atol=1e-4, rtol=0)
+        assert image.SourceImageSequence[0].ReferencedSOPInstanceUID == header.SOPInstanceUID
+    for file in (files[0], files[-1], here / "out/std.dcm"):
+        report = run_program("dciodvfy", file).splitlines()
+        assert [line for line in report if line.startswith("Error") and SYNTHETIC not in line] == []
