@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from mrct_runtime.bundle import CARD, MANIFEST, MODEL, Bundle, check_preset
 from mrct_runtime.errors import UsageError
 from mrct_runtime.golden import GOLDEN, Golden
 from mrct_runtime.manifest import Manifest
-from mrct_runtime.output_folder import not_writable
+from mrct_runtime.output_folder import flush, not_writable
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import SAMPLERS
 
@@ -67,9 +66,10 @@ def with_presets(path: str | Path, presets: Presets) -> Bundle:
     # Beside the bundle, not in it: an interrupted write must not leave a file that the bundle does not list.
     partial = bundle.path.absolute().with_name(f".{bundle.path.name}.{secrets.token_hex(4)}")
     try:
-        write_durably(partial, manifest.dumps().encode())
+        partial.write_bytes(manifest.dumps().encode())
+        flush(partial)
         partial.replace(bundle.path / MANIFEST)
-        flush_folder(bundle.path)
+        flush(bundle.path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise not_writable(bundle.path, error) from error
@@ -85,27 +85,9 @@ def write_bundle(
     contents[MANIFEST] = manifest.model_copy(update={"files": digests}).dumps().encode()
     try:
         for name, content in contents.items():
-            write_durably(folder / name, content)
-        flush_folder(folder)
+            (folder / name).write_bytes(content)
     except OSError as error:
         raise not_writable(folder, error) from error
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """A file on the disk, not only in the system's cache: a rename may reach the disk before the bytes."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """The folder's entries on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def card(manifest: Manifest, recipe: str) -> str:

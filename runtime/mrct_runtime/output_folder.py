@@ -72,13 +72,19 @@ class OutputFolder:
         self.discard()
 
     def commit(self) -> Path:
-        """The target, now holding what was written; one rename, after which a reader sees all of it."""
+        """The target, now holding what was written; one rename, after which a reader sees all of it.
+
+        Everything is on the disk before: a rename may reach it ahead of the bytes.
+        """
         _refuse_occupied(self.target, self.replaces)
         try:
+            for path in [*self.partial.rglob("*"), self.partial]:
+                flush(path)
             if self.target.is_dir():
                 self._replace()
             else:
                 self.partial.replace(self.target)
+            flush(self.target.parent)
         except OSError as error:
             raise not_writable(self.target, error) from error
         return self.target
@@ -130,6 +136,15 @@ def _refuse_occupied(target: Path, replaces: str | None) -> None:
             )
     except OSError as error:
         raise not_writable(target, error) from error
+
+
+def flush(path: Path) -> None:
+    """Makes the system write a file's content, or a folder's entries, to the disk now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def not_writable(target: Path, error: OSError) -> OutputError:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mrct_runtime import output_folder
 from mrct_runtime.errors import OutputError
 from mrct_runtime.output_folder import OutputFolder, not_writable
 
@@ -144,3 +145,18 @@ def test_a_mount_point_is_refused_before_anything_is_computed(tmp_path, monkeypa
     (tmp_path / "volume").mkdir()
     with pytest.raises(OutputError, match=r"mount point.* name a folder inside it"):
         OutputFolder.claim(tmp_path / "volume")
+
+
+def test_every_file_and_folder_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(
+        output_folder, "flush", lambda path: flushed.append((path.name, target.exists()))
+    )
+    target = tmp_path / "out"
+    with OutputFolder.claim(target) as folder:
+        (folder.partial / "inner").mkdir()
+        (folder.partial / "inner/file").write_text("whole")
+        folder.commit()
+    partial = folder.partial.name
+    assert {("file", False), ("inner", False), (partial, False)} <= set(flushed)
+    assert flushed[-1] == (tmp_path.name, True)

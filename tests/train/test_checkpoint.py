@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mrct_runtime import output_folder
 from mrct_runtime.errors import BundleError, NoInputError, OutputError
 from mrct_runtime.process import VESDE
 from mrct_train import checkpoint as module
@@ -100,7 +101,7 @@ def test_a_disk_that_fills_at_any_write_leaves_the_last_good_checkpoint(
         return write
 
     monkeypatch.setattr(module, "save_file", full_at(module.save_file))
-    monkeypatch.setattr(module, "_flush", full_at(module._flush))
+    monkeypatch.setattr(output_folder, "flush", full_at(output_folder.flush))
     with pytest.raises(OutputError, match="no space left on device"):
         save(made(6, seed=1), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [good.name]

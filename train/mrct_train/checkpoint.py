@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -137,7 +136,6 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
         except SafetensorError as error:
             raise OutputError(f"{target} cannot be written: {error}; is the disk full?") from error
         output.commit()
-    _flush(run)
     for path in run.glob("*checkpoint-*"):
         if path != target:
             shutil.rmtree(path, ignore_errors=True)
@@ -147,7 +145,7 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
 def _write(
     checkpoint: Checkpoint, groups: Mapping[str, Mapping[str, Tensor]], folder: Path
 ) -> None:
-    """Write the files of a checkpoint into a folder, and that to the disk."""
+    """Write the files of a checkpoint into a folder."""
     for name, group in groups.items():
         save_file({key: tensor.contiguous() for key, tensor in group.items()}, folder / name)
     state = {
@@ -157,8 +155,6 @@ def _write(
         "files": {name: _sha256(folder / name) for name in groups},
     }
     (folder / STATE).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
-    for path in [*folder.iterdir(), folder]:
-        _flush(path)
 
 
 def load(folder: Path) -> Checkpoint:
@@ -205,12 +201,3 @@ def restore_adam(optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Make the system write a file's content, or a folder's entries, to the disk now."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
