@@ -47,16 +47,18 @@ def test_the_way_from_data_to_a_model_works_as_written(tmp_path, monkeypatch):
     monkeypatch.delenv("MRCT_BUNDLE", raising=False)
     way = [command for command in commands() if command not in RUN_BY_CI]
     assert [command.split()[0] for command in way] == [
-        *("mrct", "mrct-train", "mrct-export", "mrct-infer")
+        *("mrct", "mrct", "mrct-train", "mrct-train", "mrct-export", "mrct-export"),
+        *("mrct", "mrct", "mrct-infer"),
     ]
     for command in way:
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=900)
-    assert (tmp_path / "phantom-04-sct/preview.png").is_file()
+    assert (tmp_path / "phantom-08-sct/preview.png").is_file()
+    assert (tmp_path / "phantoms-eval/report.html").is_file()
 
 
 def test_the_python_example_works_as_written(tmp_path, monkeypatch):
     write_mr_study(tmp_path / "study")
-    write_tiny_bundle(tmp_path / "pelvis.mrct", size=24)
+    write_tiny_bundle(tmp_path / "sde.mrct", size=24)
     monkeypatch.chdir(tmp_path)
     (example,) = fenced("python")
     exec(compile(example, "README.md", "exec"), {})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
+from mrct_cli.command_line import anonymous
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
@@ -29,7 +29,7 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
 @click.argument("study", type=PATH)
 @click.argument("out", type=PATH, required=False)
 @click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="em", show_default=True)
-@click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
+@click.option("--mc", type=int, help="Monte Carlo samples a slice. [10; direct: 1]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
 @click.option(
     "--bundle",
@@ -48,6 +48,11 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
     help="The settings of the published paper, or of its authors' code, in place of the bundle's.",
 )
 @sampler_flags
+@click.option(
+    "--raw-uncertainty",
+    is_flag=True,
+    help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
+)
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 @click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
@@ -60,11 +65,12 @@ def infer(
     study: Path,
     out: Path | None,
     sampler: str,
-    mc: int,
+    mc: int | None,
     seed: int,
     bundle_path: Path | None,
     series: str | None,
     recipe: str,
+    raw_uncertainty: bool,
     batch: int | None,
     device: str,
     threads: int | None,
@@ -92,6 +98,7 @@ def infer(
         recipe=None if recipe == _DEFAULT_RECIPE else recipe,
         device=device,
         threads=threads,
+        raw_uncertainty=raw_uncertainty,
     )
     tell = _silence if quiet else _to_stderr
     bundle = Bundle.load(bundle_path or _demonstration(sampler, tell))
@@ -107,7 +114,7 @@ def infer(
         for line in plan_lines(job):
             tell(line)
         result = _run(job, quiet=quiet)
-        result.write(folder, command=_anonymous(context))
+        result.write(folder, command=anonymous(context, _PLACEHOLDERS))
         folder.commit()
     for warning in result.warnings:
         _to_stderr(f"mrct: warning: {warning}")
@@ -140,26 +147,6 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
         "not on patients"
     )
     return path
-
-
-def _anonymous(context: click.Context) -> list[str]:
-    """The command line, with placeholders for what may name a patient."""
-    values = context.params | chosen(context)
-    words = context.command_path.split()
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            words += _words(parameter, _PLACEHOLDERS.get(name, values.get(name)))
-    return words
-
-
-def _words(parameter: click.Parameter, value: object) -> Iterator[str]:
-    """A parameter as it is typed: an argument's value, a flag's name, an option's name and value."""
-    if isinstance(parameter, click.Option):
-        yield (parameter.secondary_opts if value is False else parameter.opts)[0]
-        if parameter.is_flag:
-            return
-    yield str(value)
 
 
 def _to_stderr(line: str) -> None:

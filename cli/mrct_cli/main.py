@@ -24,6 +24,9 @@ COMMANDS = {
     "infer": Entry("mrct_cli.infer:infer", "Translate an MR study to a synthetic CT."),
     "train": Entry("mrct_cli.train:train", "Train a network on paired MR and CT."),
     "export": Entry("mrct_cli.export:export", "Turn a training run into a bundle."),
+    "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
+    "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
+    "check": Entry("mrct_cli.check:check", "Check a data set before training."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),
 }
 

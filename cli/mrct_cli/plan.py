@@ -27,9 +27,9 @@ def plan_lines(job: Job) -> Iterator[str]:
         f"{image.size} x {image.size} pixels of {image.spacing_mm:g} mm, on {job.device}"
     )
     yield f"sampler: {sampling.sampler!r}"
-    most = _most(job)
+    most, samples = _most(job), "sample" if sampling.mc == 1 else "samples"
     yield (
-        f"work:    {sampling.mc} samples a slice, {most}{job.evaluations} network evaluations, "
+        f"work:    {sampling.mc} {samples} a slice, {most}{job.evaluations} network evaluations, "
         f"{sampling.batch} images at once, seed {sampling.seed}"
     )
 

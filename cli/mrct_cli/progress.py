@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, a line a slice elsewhere."""
+"""Progress on stderr: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import click
 
 if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
     from mrct_runtime.arrays import Array, Time
     from mrct_runtime.synthesis import Progress
     from mrct_runtime.translate import Job
@@ -37,7 +40,7 @@ class State(NamedTuple):
 
 
 Show: TypeAlias = Callable[[State], None]
-_SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class Watch:
@@ -73,8 +76,8 @@ def progress_on_stderr(job: Job, *, quiet: bool) -> Iterator[Watch]:
     if quiet:
         yield Watch(job, lambda _: None)
     elif sys.stderr.isatty():
-        with _bar() as show:
-            yield Watch(job, show)
+        with bar() as shown:
+            yield Watch(job, lambda state: shown.show(state.fraction, str(state)))
     else:
         yield Watch(job, _Lines())
 
@@ -86,22 +89,37 @@ class _Lines:
         self._slices, self._elapsed = 0, 0.0
 
     def __call__(self, state: State) -> None:
-        recent = state.elapsed - self._elapsed < _SECONDS_BETWEEN_LINES
+        recent = state.elapsed - self._elapsed < SECONDS_BETWEEN_LINES
         if state.slices == self._slices and recent:
             return
         self._slices, self._elapsed = state.slices, state.elapsed
         click.echo(str(state), err=True)
 
 
+class Bar(NamedTuple):
+    """A bar on the terminal with a text beside it."""
+
+    bars: Bars
+    task: TaskID
+
+    def show(self, fraction: float, text: str) -> None:
+        """Fill the bar so far, and change its text."""
+        self.bars.update(self.task, completed=fraction, description=text)
+
+    def tell(self, line: str) -> None:
+        """Write a line above the bar."""
+        self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
-def _bar() -> Iterator[Show]:
+def bar() -> Iterator[Bar]:
+    """A bar, empty at first, as long as the block lasts."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task("starting", total=1.0)
-        yield lambda state: bars.update(task, completed=state.fraction, description=str(state))
+        yield Bar(bars, bars.add_task("starting", total=1.0))
 
 
 def clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Writes bundles, and rewrites the one part of a bundle that may change later: its sampler presets."""
+"""Writes bundles, and rewrites what of a bundle may change later: presets of samplers and their recalibrations."""
 
 from __future__ import annotations
 
@@ -7,21 +7,31 @@ import json
 import secrets
 import tomllib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, Bundle, check_preset
 from mrct_runtime.errors import UsageError
+from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.golden import GOLDEN, Golden
+from mrct_runtime.graph import Parametrisation
 from mrct_runtime.manifest import Manifest
 from mrct_runtime.output_folder import flush, not_writable
 from mrct_runtime.process import Process
-from mrct_runtime.samplers import SAMPLERS
+from mrct_runtime.samplers import SAMPLERS, sampler
 
 Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Sampler name -> options."""
 
 NOTICE: Final = "For research use only: never a basis for diagnosis or treatment."
+
+
+_WHAT_IT_IS: Final[Mapping[Parametrisation, str]] = {
+    "eps": "A network that predicts the noise in a synthetic CT, given the MR slice. `mrct-infer` samples from it.",
+    "image": "A network that gives the synthetic CT of an MR slice at once, one image without a deviation: "
+    "`mrct-infer --sampler direct`.",
+}
 
 
 def default_presets(process: Process) -> dict[str, dict[str, Any]]:
@@ -55,25 +65,48 @@ def check_presets(process: Process, presets: Presets) -> None:
         check_preset(process, name, options)
 
 
-def with_presets(path: str | Path, presets: Presets) -> Bundle:
-    """The bundle with these presets in place of its own; only bundle.json is written, in one rename."""
+def check_uncertainty(process: Process, uncertainty: Mapping[str, Recalibration]) -> None:
+    """UsageError for the first that is for a sampler or options that the network cannot have."""
+    for name, fitted in uncertainty.items():
+        check_preset(process, name, fitted.options)
+        complete = asdict(cast("Any", sampler(name, fitted.options)))
+        if complete != fitted.options:
+            lacking = ", ".join(sorted(complete.keys() - fitted.options.keys()))
+            raise UsageError(f"the recalibration of {name!r} lacks the options {lacking}")
+
+
+def rewrite(
+    path: str | Path,
+    *,
+    presets: Presets | None = None,
+    uncertainty: Mapping[str, Recalibration] | None = None,
+) -> Bundle:
+    """The bundle with these in place of its own, where given; only bundle.json is written, in one rename."""
     bundle = Bundle.load(path)
-    check_presets(bundle.process, presets)
     content = bundle.manifest.model_dump(mode="json")
-    content["presets"] = {name: dict(options) for name, options in presets.items()}
-    text = json.dumps(content).encode()
-    manifest = Manifest.model_validate_json(text)
+    if presets is not None:
+        check_presets(bundle.process, presets)
+        content["presets"] = {name: dict(options) for name, options in presets.items()}
+    if uncertainty is not None:
+        check_uncertainty(bundle.process, uncertainty)
+        dumped = {name: fitted.model_dump(mode="json") for name, fitted in uncertainty.items()}
+        content["uncertainty"] = dumped
+    manifest = Manifest.model_validate_json(json.dumps(content).encode())
+    _replace_manifest(bundle.path, manifest)
+    return Bundle.load(path)
+
+
+def _replace_manifest(folder: Path, manifest: Manifest) -> None:
     # Beside the bundle, not in it: an interrupted write must not leave a file that the bundle does not list.
-    partial = bundle.path.absolute().with_name(f".{bundle.path.name}.{secrets.token_hex(4)}")
+    partial = folder.absolute().with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
         partial.write_bytes(manifest.dumps().encode())
         flush(partial)
-        partial.replace(bundle.path / MANIFEST)
-        flush(bundle.path)
+        partial.replace(folder / MANIFEST)
+        flush(folder)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise not_writable(bundle.path, error) from error
-    return Bundle.load(path)
+        raise not_writable(folder, error) from error
 
 
 def write_bundle(
@@ -93,12 +126,12 @@ def write_bundle(
 def card(manifest: Manifest, recipe: str) -> str:
     """The model card, Markdown: what the network is for, what it was trained on, what was measured."""
     m, training, parity = manifest, manifest.training, manifest.parity
-    process = ", ".join(f"{name} {value:g}" for name, value in m.process.parameters.items())
+    settings = (f"{name} {value:g}" for name, value in m.process.parameters.items())
     return f"""# {m.name}
 
 **{m.notice}**
 
-A network that predicts the noise in a synthetic CT, given the MR slice. `mrct-infer` samples from it.
+{_WHAT_IT_IS[m.parametrisation]}
 
 | | |
 |---|---|
@@ -106,7 +139,8 @@ A network that predicts the noise in a synthetic CT, given the MR slice. `mrct-i
 | grid | {m.image.size} x {m.image.size} pixels of {m.image.spacing_mm:g} mm |
 | gives | CT, {m.hu_window.low:g} to {m.hu_window.high:g} HU |
 | MR signal | percentiles {m.mr_normalisation.low_percentile:g} and {m.mr_normalisation.high_percentile:g} inside the body become 0 and 1 |
-| noise process | {m.process.kind}: {process} |
+| bias correction of the MR | {m.mr_normalisation.bias_correction} |
+| noise process | {": ".join(filter(None, (m.process.kind, ", ".join(settings))))} |
 | samplers | {", ".join(m.presets)}; their settings stand in {MANIFEST} |
 | licence | {m.licence} |
 
@@ -114,6 +148,7 @@ A network that predicts the noise in a synthetic CT, given the MR slice. `mrct-i
 
 | | |
 |---|---|
+| method | {training.method} |
 | recipe | {training.recipe} |
 | data | {training.data} |
 | subjects, slices | {training.subjects}, {training.slices} |

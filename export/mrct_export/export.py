@@ -16,10 +16,11 @@ from mrct_export.bundle_writer import (
     write_bundle,
 )
 from mrct_export.parity import Gate, Plan, check, golden, measure
-from mrct_export.to_onnx import DYNAMIC, INPUTS, OPSET, OUTPUT, to_onnx
+from mrct_export.to_onnx import OPSET, to_onnx
 from mrct_runtime.bundle import MANIFEST, METADATA_KEY, Bundle
 from mrct_runtime.engines import Engine, engine_class
 from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.graph import GRAPHS, parametrisation
 from mrct_runtime.manifest import (
     SCHEMA_VERSION,
     Domain,
@@ -29,7 +30,6 @@ from mrct_runtime.manifest import (
     Parity,
     ProcessSpec,
     SelfTest,
-    Tensor,
     Training,
 )
 from mrct_runtime.output_folder import OutputFolder
@@ -63,7 +63,7 @@ def export(
     needed = 4 * int(provenance["parameters"]) + 2_000_000
     with OutputFolder.claim(destination, replaces=replaces, needed_bytes=needed) as output:
         report(f"exporting {provenance['parameters'] / 1e6:.2f} M parameters to ONNX opset {OPSET}")
-        graph = to_onnx(network, config.unet.multiple)
+        graph = to_onnx(network, GRAPHS[parametrisation(process)], config.unet.multiple)
         image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
         report("comparing the graph with the network")
         # One thread: the thread pools of PyTorch and ONNX Runtime spin against each other in one process.
@@ -105,26 +105,24 @@ def _manifest(
     presets: Presets,
 ) -> Manifest:
     """The manifest without the digests of the files, which are not written yet."""
-    images = ("batch", 1, *DYNAMIC[1:])
-    shapes = {"x": images, "y": images, "t": DYNAMIC[:1], OUTPUT: images}
-    tensors = {
-        name: Tensor(name=name, dtype="float32", shape=shape) for name, shape in shapes.items()
-    }
+    gives = parametrisation(config.process)
+    form = GRAPHS[gives]
     training = {field: provenance[field] for field in Training.model_fields}
     try:
         return Manifest(
             schema_version=SCHEMA_VERSION,
             name=name,
             process=ProcessSpec.of(config.process),
-            parametrisation="eps",
+            parametrisation=gives,
             image=image,
             mr_normalisation=config.mr_normalisation,
             hu_window=config.hu_window,
             prior_mean=provenance["mean"],
             presets={sampler: dict(options) for sampler, options in presets.items()},
+            uncertainty={},
             opset=OPSET,
-            inputs=tuple(tensors[name] for name in INPUTS),
-            outputs=(tensors[OUTPUT],),
+            inputs=form.inputs,
+            outputs=(form.output,),
             parity=parity,
             self_test=SELF_TEST,
             training=Training(**training),

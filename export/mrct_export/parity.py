@@ -7,7 +7,7 @@ output's RMS; a wrong operator, weight or layout shows at 1e-3 and more. The gat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from mrct_runtime.arrays import Array
 from mrct_runtime.engines import Engine
 from mrct_runtime.errors import NumericError
 from mrct_runtime.golden import Golden
+from mrct_runtime.graph import GRAPHS, Parametrisation, parametrisation
 from mrct_runtime.manifest import Image, Parity
 from mrct_runtime.process import Process
 
@@ -37,11 +38,17 @@ class Gate:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """An input of the network: x, y [B, 1, H, W], t [B], in float32."""
+    """An input of the network: x, y [B, 1, H, W], t [B], in float32; a direct network takes y alone."""
 
     x: Array
     y: Array
     t: Array
+    gives: Parametrisation
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """What the network takes, in order."""
+        return {tensor.name: getattr(self, tensor.name) for tensor in GRAPHS[self.gives].inputs}
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,9 @@ class Plan:
 
     @classmethod
     def of(cls, process: Process, image: Image) -> Plan:
-        """t in {t_min, .5, 1}; batches of 1, 3 and 10; a square and a wide image."""
+        """t in {t_min, .5, 1}, of a direct network 1; batches of 1, 3 and 10; a square and a wide image."""
         side = _multiple_from(64, image.multiple)
-        times = (process.t_min, 0.5, process.t_max)
+        times = tuple(dict.fromkeys(_times(process, 0.5)))
         return cls(times, (1, 3, 10), ((side, side), _wide(image)), (image.size, image.size))
 
     def __iter__(self) -> Iterator[tuple[float, int, Size]]:
@@ -65,7 +72,7 @@ class Plan:
             for batch in self.batches:
                 for t in self.times:
                     yield t, batch, size
-        yield 0.5, 1, self.full_size
+        yield self.times[len(self.times) // 2], 1, self.full_size
 
 
 def inputs(process: Process, times: Array, size: Size, seed: int) -> Case:
@@ -76,22 +83,22 @@ def inputs(process: Process, times: Array, size: Size, seed: int) -> Case:
     alpha = np.array([process.alpha(t) for t in times.tolist()]).reshape(-1, 1, 1, 1)
     std = np.array([process.std(t) for t in times.tolist()]).reshape(-1, 1, 1, 1)
     x = alpha * x_0 + std * rng.standard_normal((batch, 1, *size))
-    return Case(x.astype(np.float32), y.astype(np.float32), times.astype(np.float32))
+    gives = parametrisation(process)
+    return Case(x.astype(np.float32), y.astype(np.float32), times.astype(np.float32), gives)
 
 
 def reference(network: nn.Module, case: Case) -> Array:
-    """eps [B, 1, H, W], float32, as PyTorch computes it on the CPU."""
+    """The output [B, 1, H, W], float32, as PyTorch computes it on the CPU."""
     with torch.inference_mode():
-        eps = network(*(torch.from_numpy(part) for part in (case.x, case.y, case.t)))
-    out: Array = eps.numpy()
+        output = network(*(torch.from_numpy(array) for array in case.inputs.values()))
+    out: Array = output.numpy()
     return out
 
 
 def golden(network: nn.Module, process: Process, image: Image) -> Golden:
-    """The self-test of a bundle: one batch over four times from t_min to 1, on a wide image."""
-    times = np.array([process.t_min, 0.1, 0.5, process.t_max])
-    case = inputs(process, times, _wide(image), seed=2)
-    return Golden(case.x, case.y, case.t, reference(network, case))
+    """The self-test of a bundle: a batch of four, over times from t_min to 1, on a wide image."""
+    case = inputs(process, np.array(_times(process, 0.1, 0.5)), _wide(image), seed=2)
+    return Golden(case.gives, case.inputs, reference(network, case))
 
 
 def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) -> Parity:
@@ -126,10 +133,10 @@ def response(network: nn.Module, process: Process, plan: Plan) -> float:
     largest = 0.0
     for t in plan.times:
         case = inputs(process, np.array([t]), plan.sizes[0], seed=0)
-        other = Case(case.x, inputs(process, np.array([t]), plan.sizes[0], seed=1).y, case.t)
-        eps = reference(network, case)
-        if scale := float(_rms(eps).max()):
-            largest = max(largest, float(_rms(reference(network, other) - eps).max()) / scale)
+        other = replace(case, y=inputs(process, np.array([t]), plan.sizes[0], seed=1).y)
+        output = reference(network, case)
+        if scale := float(_rms(output).max()):
+            largest = max(largest, float(_rms(reference(network, other) - output).max()) / scale)
     return largest
 
 
@@ -147,6 +154,11 @@ def check(parity: Parity, gate: Gate) -> None:
                 f"the ONNX graph differs from the network: {name} {met:.2g}, at most {limit:.2g} passes; "
                 "nothing was written"
             )
+
+
+def _times(process: Process, *between: float) -> tuple[float, ...]:
+    """t_min, those between and t_max; as many times t_max where the process has no other."""
+    return (process.t_min, *(max(t, process.t_min) for t in between), process.t_max)
 
 
 def _wide(image: Image) -> Size:

@@ -14,13 +14,10 @@ import torch
 from torch import nn
 
 from mrct_runtime.errors import MrctError
+from mrct_runtime.graph import GraphForm, Tensor
 
 OPSET: Final = 18
 """The opset that ONNX Runtime's CPU kernels fuse best; with 21 GroupNormalization falls apart, 8 to 18 % slower."""
-
-DYNAMIC: Final = ("batch", "height", "width")
-INPUTS: Final = ("x", "y", "t")
-OUTPUT: Final = "eps"
 
 _LARGEST: Final = 8192
 _FORBIDDEN: Final = frozenset(
@@ -49,8 +46,8 @@ class Graph:
         return [node.op_type for node in self.model.graph.node]
 
 
-def to_onnx(network: nn.Module, multiple: int) -> Graph:
-    """The graph eps(x, y, t): x, y, eps [batch, 1, height, width] and t [batch], float32, opset 18.
+def to_onnx(network: nn.Module, form: GraphForm, multiple: int) -> Graph:
+    """The graph eps(x, y, t) or x0(y): images [batch, 1, height, width] and t [batch], float32, opset 18.
 
     Height and width are any multiples of `multiple`. The network is exported as it stands, in evaluation mode.
     """
@@ -60,17 +57,12 @@ def to_onnx(network: nn.Module, multiple: int) -> Graph:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 network,
-                # Two different sizes, neither of them 1: the exporter makes constants of sizes 0 and 1.
-                (
-                    torch.zeros(2, 1, 4 * multiple, 6 * multiple),
-                    torch.zeros(2, 1, 4 * multiple, 6 * multiple),
-                    torch.zeros(2),
-                ),
+                tuple(_example(tensor, multiple) for tensor in form.inputs),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(INPUTS),
-                output_names=[OUTPUT],
-                dynamic_shapes=_dynamic_shapes(multiple),
+                input_names=[tensor.name for tensor in form.inputs],
+                output_names=[form.output.name],
+                dynamic_shapes=_dynamic_shapes(form, multiple),
                 verbose=False,
             )
     finally:
@@ -78,7 +70,7 @@ def to_onnx(network: nn.Module, multiple: int) -> Graph:
     assert program is not None
     model = program.model_proto
     _strip(model)
-    _name_dimensions(model)
+    _name_dimensions(model, form)
     onnx.checker.check_model(model, full_check=True)
     graph = Graph(model)
     if met := _FORBIDDEN.intersection(graph.operators):
@@ -88,12 +80,22 @@ def to_onnx(network: nn.Module, multiple: int) -> Graph:
     return graph
 
 
-def _dynamic_shapes(multiple: int) -> tuple[dict[int, Any], ...]:
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST)
-    rows = torch.export.Dim("rows", min=1, max=_LARGEST // multiple)
-    columns = torch.export.Dim("columns", min=1, max=_LARGEST // multiple)
-    image = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    return image, dict(image), {0: batch}
+def _example(tensor: Tensor, multiple: int) -> torch.Tensor:
+    # Two different sizes, neither of them 1: the exporter makes constants of sizes 0 and 1.
+    sizes = {"batch": 2, "height": 4 * multiple, "width": 6 * multiple}
+    return torch.zeros([sizes[dim] if isinstance(dim, str) else dim for dim in tensor.shape])
+
+
+def _dynamic_shapes(form: GraphForm, multiple: int) -> tuple[dict[int, Any], ...]:
+    dims = {
+        "batch": torch.export.Dim("batch", min=1, max=_LARGEST),
+        "height": multiple * torch.export.Dim("rows", min=1, max=_LARGEST // multiple),
+        "width": multiple * torch.export.Dim("columns", min=1, max=_LARGEST // multiple),
+    }
+    return tuple(
+        {index: dims[dim] for index, dim in enumerate(tensor.shape) if isinstance(dim, str)}
+        for tensor in form.inputs
+    )
 
 
 def _strip(model: onnx.ModelProto) -> None:
@@ -116,12 +118,15 @@ def _noted(model: onnx.ModelProto) -> Iterable[Any]:
         yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
-def _name_dimensions(model: onnx.ModelProto) -> None:
-    for value in (*model.graph.input, *model.graph.output):
-        shape = value.type.tensor_type.shape.dim
-        for index, name in zip((0, 2, 3), DYNAMIC, strict=True):
-            if index < len(shape):
-                shape[index].dim_param = name
+def _name_dimensions(model: onnx.ModelProto, form: GraphForm) -> None:
+    """Calls the dynamic dimensions what the bundle calls them."""
+    values = zip(
+        (*model.graph.input, *model.graph.output), (*form.inputs, form.output), strict=True
+    )
+    for value, tensor in values:
+        for dim, name in zip(value.type.tensor_type.shape.dim, tensor.shape, strict=True):
+            if isinstance(name, str):
+                dim.dim_param = name
 
 
 @contextmanager

@@ -14,7 +14,10 @@ Time: TypeAlias = "float | Array"
 """A network time: a float that the whole batch shares, or float64 [B] for samplers that step each sample."""
 
 Denoiser: TypeAlias = Callable[[Array, Time], Array]
-"""eps(x, t) [B, 1, H, W] from x [B, 1, H, W], the condition bound; the result is valid until the next call."""
+"""eps(x, t) [B, 1, H, W] from x [B, 1, H, W], the condition bound; the result is valid until the next call.
+
+That of a direct network gives x_0 of the condition, whatever x and t are.
+"""
 
 
 class NoiseSource(Protocol):

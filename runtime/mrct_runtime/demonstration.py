@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrct_runtime.errors import BundleError
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import sampler_class
 
 FOLDER = Path(__file__).parent / "bundles"
-_BY_PROCESS = {DDPM: "demo-ddpm.mrct", VESDE: "demo-sde.mrct"}
+_BY_PROCESS = {DDPM: "demo-ddpm.mrct", VESDE: "demo-sde.mrct", Direct: "demo-cnn.mrct"}
 
 
 def demonstration_bundle(sampler: str) -> Path:
@@ -17,6 +17,7 @@ def demonstration_bundle(sampler: str) -> Path:
     path = FOLDER / _BY_PROCESS[sampler_class(sampler).process]
     if not path.is_dir():
         raise BundleError(
-            f"this installation lacks {path.name}; install mrct again or give --bundle"
+            f"this installation has no {path.name}, the demonstration model for sampler {sampler}; "
+            "give --bundle"
         )
     return path

@@ -6,19 +6,21 @@ import io
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from mrct_runtime.arrays import Array
+from mrct_runtime.engines import Engine
 from mrct_runtime.errors import BundleError
+from mrct_runtime.graph import GRAPHS, Parametrisation
 
 GOLDEN: Final = "golden.npz"
 GOLDEN_LIMIT: Final = 64 << 20
 """The most bytes that the file, or an array in it, may have."""
 
-_ARRAYS: Final = ("x", "y", "t", "eps")
 # zipfile raises RuntimeError for an encrypted entry
 _UNREADABLE: Final = (
     *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError),
@@ -28,44 +30,63 @@ _UNREADABLE: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """An input of the network and the output that training's framework gave: x, y, eps [B, 1, H, W] and t [B]."""
+    """An input of the network and the output that training's framework gave: images [B, 1, H, W] and times [B].
 
-    x: Array
-    y: Array
-    t: Array
-    eps: Array
+    `inputs` and `output` are named as in the graph, which `gives` eps or the image; all are float32.
+    """
+
+    gives: Parametrisation
+    inputs: Mapping[str, Array]
+    output: Array
 
     def dumps(self) -> bytes:
-        """The bytes of golden.npz; the same for the same values."""
+        """The bytes of golden.npz, which holds the graph's tensors by name; the same for the same values."""
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, x=self.x, y=self.y, t=self.t, eps=self.eps)
+        output = {GRAPHS[self.gives].output.name: self.output}
+        np.savez(buffer, allow_pickle=False, **self.inputs, **output)
         return buffer.getvalue()
 
     @classmethod
-    def loads(cls, content: bytes) -> Golden:
+    def loads(cls, content: bytes, gives: Parametrisation) -> Golden:
         """The values in golden.npz, or a BundleError; float32 only, no pickles, no shape larger than its data."""
+        names = GRAPHS[gives].names
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 found = sorted(info.filename for info in archive.infolist())
-                if found != sorted(f"{name}.npy" for name in _ARRAYS):
-                    raise BundleError(f"{GOLDEN} holds {found}; x, y, t and eps are needed")
-                arrays = [_float32(archive, f"{name}.npy") for name in _ARRAYS]
+                if found != sorted(f"{name}.npy" for name in names):
+                    raise BundleError(f"{GOLDEN} holds {found}; {', '.join(names)} are needed")
+                arrays = {name: _float32(archive, f"{name}.npy") for name in names}
         except _UNREADABLE as error:
             raise BundleError(f"{GOLDEN} is not a plain archive of float32 arrays") from error
-        golden = cls(*arrays)
-        if golden.x.ndim != 4 or not golden.x.shape == golden.y.shape == golden.eps.shape:
-            raise BundleError(f"{GOLDEN}: x, y and eps differ in shape or are not [B, 1, H, W]")
-        if golden.t.shape != golden.x.shape[:1]:
-            raise BundleError(f"{GOLDEN}: t has shape {golden.t.shape}, not one value a sample")
-        return golden
+        _check_shapes(arrays)
+        output = arrays.pop(names[-1])
+        return cls(gives, arrays, output)
 
-    def deviation(self, eps: Array) -> float:
-        """The largest relative RMS difference of a sample of `eps` [B, 1, H, W]; infinite where it is not finite."""
-        difference = np.square(eps.astype(np.float64) - self.eps).mean(axis=(1, 2, 3))
-        power = np.square(self.eps.astype(np.float64)).mean(axis=(1, 2, 3))
+    def run(self, engine: Engine) -> Array:
+        """What an engine gives for the input; a direct network gets an x of zeros at t = 1, as from its sampler."""
+        y = self.inputs["y"]
+        x, t = self.inputs.get("x", np.zeros_like(y)), self.inputs.get("t", np.ones(len(y)))
+        xp = engine.xp
+        denoise = engine.bind(xp.asarray(y))
+        return engine.to_host(denoise(xp.asarray(x), t.astype(np.float64)))
+
+    def deviation(self, output: Array) -> float:
+        """The largest relative RMS difference of a sample of `output` [B, 1, H, W]; infinite where it is not finite."""
+        difference = np.square(output.astype(np.float64) - self.output).mean(axis=(1, 2, 3))
+        power = np.square(self.output.astype(np.float64)).mean(axis=(1, 2, 3))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = float(np.sqrt(difference / power).max())
         return ratio if math.isfinite(ratio) else math.inf
+
+
+def _check_shapes(arrays: Mapping[str, Array]) -> None:
+    """BundleError where images or times do not belong together."""
+    images = {name: array.shape for name, array in arrays.items() if name != "t"}
+    shape = images["y"]
+    if len(shape) != 4 or set(images.values()) != {shape}:
+        raise BundleError(f"{GOLDEN}: {', '.join(images)} differ in shape or are not [B, 1, H, W]")
+    if "t" in arrays and arrays["t"].shape != shape[:1]:
+        raise BundleError(f"{GOLDEN}: t has shape {arrays['t'].shape}, not one value a sample")
 
 
 def _float32(archive: zipfile.ZipFile, name: str) -> Array:

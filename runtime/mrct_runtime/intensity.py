@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,12 @@ class MrNormalisation:
 
     low_percentile: float = 0.5
     high_percentile: float = 99.5
+    bias_correction: Literal["none", "n4"] = "none"
+    """"n4" removes slow changes of the signal first (Tustison et al. 2010), which needs SimpleITK."""
 
     def __post_init__(self) -> None:
+        if self.bias_correction not in {"none", "n4"}:
+            raise UsageError(f"bias_correction must be none or n4, got {self.bias_correction!r}")
         if not 0.0 <= self.low_percentile < self.high_percentile <= 100.0:
             raise UsageError(
                 "MR normalisation needs percentiles 0 <= low < high <= 100, "
@@ -86,8 +90,18 @@ class MrNormalisation:
         return MrLevels(float(low), float(high))
 
     def normalise(self, mr: Volume, mask: NDArray[np.bool_] | None = None) -> Volume:
-        """The MR in [0, 1], float32 [S, H, W]; without a mask by its own body mask."""
-        levels = self.levels(mr, body_mask(mr) if mask is None else mask)
+        """The MR in [0, 1], float32 [S, H, W], its bias field taken out first where that is asked for.
+
+        Without a mask it goes by its own body mask.
+        """
+        inside = body_mask(mr) if mask is None else mask
+        levels = self.levels(mr, inside)
+        if self.bias_correction == "n4":
+            # only this needs SimpleITK
+            from mrct_runtime.bias import corrected
+
+            mr = corrected(mr, inside)
+            levels = self.levels(mr, inside)
         return Volume(levels.to_unit(mr.array), mr.grid)
 
 

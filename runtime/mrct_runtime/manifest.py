@@ -15,19 +15,29 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mrct_runtime.errors import BundleError, UsageError
+from mrct_runtime.evaluation.recalibration import Recalibration
+from mrct_runtime.graph import GRAPHS, Parametrisation, Tensor, parametrisation
 from mrct_runtime.intensity import HuWindow, MrNormalisation
-from mrct_runtime.process import DDPM, VESDE, Process
+from mrct_runtime.process import DDPM, VESDE, Direct, Process
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """The one version of the manifest that this program reads and writes."""
 
-PROCESSES: Final[Mapping[str, type[DDPM | VESDE]]] = MappingProxyType(
-    {"ddpm": DDPM, "ve-sde": VESDE}
+PROCESSES: Final[Mapping[str, type[DDPM | VESDE | Direct]]] = MappingProxyType(
+    {"ddpm": DDPM, "ve-sde": VESDE, "direct": Direct}
 )
 """The noise processes that a manifest can name."""
 
-NOT_IN_THE_GRAPH: Final = frozenset({"files", "presets"})
-"""What the copy inside model.onnx leaves out: `files` holds that file's own hash, `presets` may be retuned."""
+Method: TypeAlias = Literal["ddpm", "sde", "cnn", "wgan-gp"]
+"""How a network was trained."""
+_PROCESS_OF: Final[Mapping[Method, str]] = MappingProxyType(
+    {"ddpm": "ddpm", "sde": "ve-sde", "cnn": "direct", "wgan-gp": "direct"}
+)
+
+RETUNED: Final = frozenset({"presets", "uncertainty"})
+"""What may change after the export."""
+NOT_IN_THE_GRAPH: Final = RETUNED | {"files"}
+"""What the copy inside model.onnx leaves out; `files` holds that file's own hash."""
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -55,7 +65,7 @@ class ProcessSpec(_Value):
             raise ValueError(f"the process {self.kind!r} lacks parameters")
         return self
 
-    def build(self) -> DDPM | VESDE:
+    def build(self) -> DDPM | VESDE | Direct:
         """The process itself."""
         # From JSON, because strictness in Python would ask for a process to make a process.
         text = json.dumps(self.parameters)
@@ -85,14 +95,6 @@ class Image(_Value):
         return self
 
 
-class Tensor(_Value):
-    """An input or output of the graph; a named dimension is dynamic."""
-
-    name: Text
-    dtype: Literal["float32"]
-    shape: tuple[int | str, ...]
-
-
 class Parity(_Value):
     """The largest differences of ONNX Runtime from PyTorch over all cases, and what they were measured on."""
 
@@ -118,10 +120,13 @@ class SelfTest(_Value):
 class Training(_Value):
     """Where the weights come from."""
 
+    method: Method
     recipe: Text
     data: Text
     fingerprint: Text
     """sha256 of the training slices."""
+    subjects_sha256: tuple[Sha256, ...]
+    """sha256 of each subject's slices, by which an evaluation knows them again; none where they are not known."""
     subjects: Annotated[int, Field(ge=0)]
     slices: Annotated[int, Field(ge=0)]
     mean: float
@@ -150,15 +155,17 @@ class Domain(_Value):
 class Manifest(_Value):
     """Everything that a bundle says about itself (bundle.json)."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: FileName
     process: ProcessSpec
-    parametrisation: Literal["eps"]
+    parametrisation: Parametrisation
     image: Image
     mr_normalisation: MrNormalisation
     hu_window: HuWindow
     prior_mean: float
     presets: dict[str, dict[str, Option]]
+    uncertainty: dict[str, Recalibration]
+    """Sampler -> what its deviation is recalibrated with."""
     opset: Annotated[int, Field(ge=1)]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -169,6 +176,24 @@ class Manifest(_Value):
     licence: Text
     notice: Text
     files: dict[FileName, Sha256]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Manifest:
+        process, gives = self.process, parametrisation(self.process.build())
+        if _PROCESS_OF[self.training.method] != process.kind:
+            raise ValueError(
+                f"training.method {self.training.method!r} makes no network of the process {process.kind!r}"
+            )
+        if self.parametrisation != gives:
+            raise ValueError(
+                f"parametrisation {self.parametrisation!r} does not fit the process {process.kind!r}"
+            )
+        form = GRAPHS[gives]
+        if (self.inputs, self.outputs) != (form.inputs, (form.output,)):
+            raise ValueError(
+                f"inputs and outputs must be float32 and named {', '.join(form.names)}"
+            )
+        return self
 
     def dumps(self) -> str:
         """The canonical text of bundle.json: sorted keys, one a line, shortest floats."""

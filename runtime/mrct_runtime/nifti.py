@@ -1,14 +1,15 @@
-"""A volume as NIfTI-1, for scripts: axes (column, row, slice), positions in RAS."""
+"""A volume as NIfTI: axes (column, row, slice), positions in RAS."""
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrct_runtime.errors import OutputError
-from mrct_runtime.volume import FloatArray, Volume
+from mrct_runtime.errors import InputRejectedError, OutputError
+from mrct_runtime.volume import FloatArray, Grid, Volume
 
 # NIfTI points to the right and front where DICOM points to the left and back.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -36,3 +37,23 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
         nibabel.save(image, Path(path))
     except OSError as error:
         raise OutputError(f"{Path(path).name}: cannot be written ({error.strerror})") from error
+
+
+def read_nifti(path: Path) -> Volume:
+    """The file's volume in float32, scaled as its header says; axes (slice, row, column) are the file's (k, j, i)."""
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image: Any = nibabel.load(path)
+        array = image.get_fdata(dtype=np.float32, caching="unchanged")
+        units, affine = image.header.get_xyzt_units()[0], image.affine
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputRejectedError(f"{path.name} cannot be read as NIfTI; export it again") from error
+    if array.ndim < 3 or set(array.shape[3:]) - {1}:
+        raise InputRejectedError(f"{path.name} has the shape {array.shape}; one volume is needed")
+    if units not in {"mm", "unknown"}:
+        raise InputRejectedError(f"{path.name} is measured in {units}; millimetres are needed")
+    array = np.ascontiguousarray(array.reshape(array.shape[:3]).transpose(2, 1, 0))
+    return Volume(array, Grid(LPS_TO_RAS @ affine[:, [2, 1, 0, 3]], array.shape))

@@ -196,6 +196,40 @@ class DDPM:
         return _interpolate(self.log_snr, t * self.steps - 1)
 
 
+@dataclass(frozen=True)
+class Direct:
+    """No noise at all: the process of a network that gives the image at once, x_0 from y (CNN, GAN).
+
+    alpha = std = 0, so a prior drawn from it is 0 everywhere; its one time is 1.
+    """
+
+    @property
+    def t_min(self) -> float:
+        """1, the only time."""
+        return 1.0
+
+    @property
+    def t_max(self) -> float:
+        """1, the only time."""
+        return 1.0
+
+    def alpha(self, t: float) -> float:  # noqa: ARG002 - the protocol's argument
+        """0: nothing of the image is known before the network has seen the MR."""
+        return 0.0
+
+    def std(self, t: float) -> float:  # noqa: ARG002 - the protocol's argument
+        """0: no noise."""
+        return 0.0
+
+    def f(self, t: float) -> float:  # noqa: ARG002 - the protocol's argument
+        """0: no drift."""
+        return 0.0
+
+    def g(self, t: float) -> float:  # noqa: ARG002 - the protocol's argument
+        """0: no diffusion."""
+        return 0.0
+
+
 def _interpolate(table: tuple[float, ...], at: float) -> float:
     """The table's value at a fractional index, linear between entries and constant past the ends."""
     at = min(max(at, 0.0), len(table) - 1.0)

@@ -50,6 +50,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             "batch": sampling.batch,
             "prior_mean": sampling.prior_mean,
         },
+        "uncertainty": _uncertainty(result),
         "model": _model(result),
         "engine": asdict(result.backend),
         "input": {
@@ -62,7 +63,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
         "counters": asdict(result.counters) | {"not_finite": 0},
         "warnings": list(result.warnings),
         "seconds": {stage: round(taken, 3) for stage, taken in result.seconds.items()},
-        "versions": _versions(),
+        "versions": versions(),
         "exit_code": 0,
     }
 
@@ -76,6 +77,15 @@ def _model(result: Result) -> dict[str, Any]:
         "process": manifest.process.model_dump(mode="json"),
         "training": manifest.training.model_dump(mode="json"),
         "notice": manifest.notice,
+    }
+
+
+def _uncertainty(result: Result) -> dict[str, Any]:
+    fitted = result.uncertainty.recalibration
+    return {
+        "recalibrated": fitted is not None,
+        "why": result.uncertainty.why,
+        "recalibration": None if fitted is None else fitted.model_dump(mode="json"),
     }
 
 
@@ -93,7 +103,8 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Those of mrct, Python and the libraries that a result depends on, where they are installed."""
     found = {"mrct": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         # the GPU wheel of ONNX Runtime has another name, and an analytic engine needs none

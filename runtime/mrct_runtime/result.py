@@ -20,6 +20,7 @@ from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
+from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 
 CT_FOLDER = "sct"
@@ -76,6 +77,7 @@ class Result:
     backend: Backend
     sampler: str
     sampling: Sampling
+    uncertainty: Uncertainty
     counters: Counters
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
@@ -116,6 +118,9 @@ class Result:
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training
+        text = f"Model trained on: {training.data}. {self.sampling.sampler!r}."
+        if fitted := self.uncertainty.recalibration:
+            text += f" Deviation recalibrated on {fitted.subjects} subjects: {fitted.data}."
         return Derivation(
             software_version=__version__,
             bundle=self.model.manifest.name,
@@ -123,7 +128,8 @@ class Result:
             sampler=self.sampler,
             mc=self.sampling.mc,
             seed=self.sampling.seed,
-            text=f"Model trained on: {training.data}. {self.sampling.sampler!r}.",
+            text=text,
+            recalibrated=self.uncertainty.recalibration is not None,
         )
 
 

@@ -79,11 +79,14 @@ def synthesize(
     sampling: Sampling,
     progress: Callable[[Progress], None] | None = None,
     slices: Sequence[int] | None = None,
+    samples: Callable[[int, int, Array], None] | None = None,
 ) -> Moments:
     """Mean and deviation [S, H, W] of the samples of every slice of the condition [S, H, W].
 
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
-    Welford's update in sample order, float64. NumericError names the slice and sample of a value that is not finite.
+    `samples` is handed every finished one, [H, W] in units of the network and not clipped, with its places in `cond`
+    and among the slice's samples; nothing else keeps it. Welford's update in sample order, float64. NumericError names
+    the slice and sample of a value that is not finite.
     """
     sampling.sampler.check(process)
     names = range(len(cond)) if slices is None else slices
@@ -91,8 +94,8 @@ def synthesize(
     total = len(cond) * sampling.mc
     done, evaluations = 0, 0
     for rows in _batches(len(cond), sampling.mc, min(sampling.batch, engine.max_batch)):
-        samples, taken = _draw(engine, process, cond, sampling, rows, names)
-        for (s, k), sample in zip(rows, samples, strict=True):
+        drawn, taken = _draw(engine, process, cond, sampling, rows, names)
+        for (s, k), sample in zip(rows, drawn, strict=True):
             if not np.isfinite(sample).all():
                 raise NumericError(
                     f"sample {k} of slice {s} has values that are not finite; try the fp32 model or more steps"
@@ -100,6 +103,8 @@ def synthesize(
             difference = sample - mean[s]
             mean[s] += difference / (k + 1)
             m2[s] += difference * (sample - mean[s])
+            if samples is not None:
+                samples(s, k, sample)
         done += len(rows)
         evaluations += taken * len(rows)
         if progress is not None:

@@ -20,9 +20,12 @@ from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.intensity import MrNormalisation, body_mask
 from mrct_runtime.manifest import Image
+from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Backend, Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
+from mrct_runtime.samplers.checks import check_family
 from mrct_runtime.synthesis import Moments, Progress, Sampling, synthesize
+from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 
 AIR_HU = -1024.0
@@ -45,13 +48,16 @@ class Settings:
     """
 
     sampler: str = "em"
-    mc: int = 10
+    mc: int | None = None
+    """Samples a slice; by default 10, and 1 of a direct network, which has no other."""
     seed: int = 0
     batch: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None
     device: str = "auto"
     threads: int | None = None
+    raw_uncertainty: bool = False
+    """The deviation as it is, also where the bundle has a recalibration for it."""
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -61,12 +67,7 @@ class Settings:
 
     def sampling(self, bundle: Bundle, series: str) -> Sampling:
         """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
-        family = sampler_class(self.sampler).process
-        if not isinstance(bundle.process, family):
-            raise UsageError(
-                f"sampler {self.sampler} needs a {family.__name__} model; {bundle.manifest.name} is a "
-                f"{type(bundle.process).__name__} model: choose another --sampler or another bundle"
-            )
+        check_family(sampler_class(self.sampler), bundle.process)
         base = (
             bundle.preset(self.sampler)
             if self.recipe is None
@@ -74,19 +75,30 @@ class Settings:
         )
         built = sampler(self.sampler, base | dict(self.options))
         built.check(bundle.process)
+        mc = self._samples(bundle.process)
         size = bundle.manifest.image.size
         return Sampling(
             built,
-            mc=self.mc,
+            mc=mc,
             seed=self.seed,
-            batch=self._default_batch(size) if self.batch is None else self.batch,
+            batch=_default_batch(mc, size) if self.batch is None else self.batch,
             # the published samplers start around 0
             prior_mean=bundle.manifest.prior_mean if self.recipe is None else 0.0,
             series=series,
         )
 
-    def _default_batch(self, size: int) -> int:
-        return max(1, min(self.mc, _PIXELS_A_BATCH // size**2))
+    def _samples(self, process: Process) -> int:
+        if not isinstance(process, Direct):
+            return Sampling.mc if self.mc is None else self.mc
+        if self.mc is not None and self.mc > 1:
+            raise UsageError(
+                f"a direct network has one image of a slice, mc {self.mc} asks for more: leave mc out"
+            )
+        return 1 if self.mc is None else self.mc
+
+
+def _default_batch(mc: int, size: int) -> int:
+    return max(1, min(mc, _PIXELS_A_BATCH // size**2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +126,12 @@ class Job:
     def device(self) -> str:
         """Where the network runs: auto is the CPU."""
         return "cpu" if self.settings.device == "auto" else self.settings.device
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """Whether and how the deviation is recalibrated."""
+        fitted, raw = self.bundle.manifest.uncertainty, self.settings.raw_uncertainty
+        return Uncertainty.of(fitted, self.settings.sampler, self.sampling, raw=raw)
 
     def open_engine(self) -> Engine:
         """The bundle's network on the chosen device, after its self-test."""
@@ -147,8 +165,9 @@ class Job:
             backend=Backend(type(engine).__name__, self.device, self.settings.threads),
             sampler=self.settings.sampler,
             sampling=self.sampling,
+            uncertainty=self.uncertainty,
             counters=counters,
-            warnings=(*self.warnings, *_complaints(counters), *_one_sample(moments.n)),
+            warnings=(*self.warnings, *_complaints(counters), *self._doubts()),
             seconds=seconds,
         )
 
@@ -171,11 +190,23 @@ class Job:
 
     def _on_source(self, moments: Moments) -> tuple[Volume, Volume]:
         """Mean and deviation in HU, float32 on the MR's grid; averaged first, clamped after."""
-        window, grid = self.bundle.window, self.condition.grid
+        window, grid, target = self.bundle.window, self.condition.grid, self.source.volume.grid
         mean = Volume(window.to_hu(moments.mean.clip(0, 1)).astype(np.float32), grid)
         std = Volume((moments.std * window.width).astype(np.float32), grid)
-        target = self.source.volume.grid
-        return mean.resample(target, fill=AIR_HU), std.resample(target, fill=0.0)
+        mean, std = mean.resample(target, fill=AIR_HU), std.resample(target, fill=0.0)
+        # where it was fitted: on the grid that users are given, inside the body
+        body = Volume(self.body.astype(np.uint8), grid).resample(target, fill=0, order=0)
+        found = self.uncertainty.apply(mean.array, std.array, body.array == 1)
+        return mean, Volume(found, target)
+
+    def _doubts(self) -> tuple[str, ...]:
+        """What is to be told about the uncertainty map."""
+        if self.sampling.mc > 1:
+            warning = self.uncertainty.warning
+            return () if warning is None else (warning,)
+        direct = isinstance(self.bundle.process, Direct)
+        cause = "a direct network has" if direct else "one sample has"
+        return (f"{cause} no deviation: the uncertainty map is 0 everywhere and says nothing",)
 
 
 def prepare(
@@ -236,12 +267,6 @@ def _cut_off(lost: float, image: Image) -> tuple[str, ...]:
         "take a bundle with a larger one"
     )
     return (complaint,)
-
-
-def _one_sample(n: int) -> tuple[str, ...]:
-    if n > 1:
-        return ()
-    return ("one sample has no deviation: the uncertainty map is 0 everywhere and says nothing",)
 
 
 def _complaints(counters: Counters) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 # Two grids closer than this are one grid: far below what any scanner or planning system resolves.
 SAME_MM = 1e-5
+# Two images whose voxel centres are closer than this were made on one grid; headers carry rounded decimals.
+SAME_GRID_MM = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +76,19 @@ class Grid:
 
     def matches(self, other: Grid, *, tolerance_mm: float = SAME_MM) -> bool:
         """True where both have the same shape and no voxel centre is further apart than the tolerance."""
-        if self.shape != other.shape:
-            return False
+        return self.shape == other.shape and self.apart_mm(other) <= tolerance_mm
+
+    def apart_mm(self, other: Grid) -> float:
+        """The largest distance between voxel centres of the same index."""
         # The distance between two affine maps is largest at a corner.
         corners = np.stack(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij"), axis=-1)
         apart = np.linalg.norm(self.world(corners) - other.world(corners), axis=-1)
-        return bool(apart.max() <= tolerance_mm)
+        return float(apart.max())
+
+    def __str__(self) -> str:
+        slices, rows, columns = self.shape
+        spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing_mm)
+        return f"{slices} slice{'s' if slices > 1 else ''} of {rows} x {columns}, {spacing} mm"
 
 
 @dataclass(frozen=True, eq=False)

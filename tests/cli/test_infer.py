@@ -9,13 +9,16 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_study import CANARY, make_grid, run_program, write_series
+from fitted import recalibration
 from mr_study import SHAPE, write_mr_study
 from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary, main
 from mrct_cli.infer import infer
+from mrct_export.bundle_writer import rewrite
+from mrct_runtime import demonstration
 from mrct_runtime.dicom import read_study
-from mrct_runtime.process import DDPM
+from mrct_runtime.process import DDPM, Direct
 
 FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
 # SyntheticData is younger than the dictionary of the dciodvfy that Debian has
@@ -163,6 +166,43 @@ def test_a_ddpm_bundle_takes_the_ddpm_sampler_and_its_options(study, here):
     assert made == {"steps": 10, "variance": "fixed-large", "clip_x0": False}
 
 
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory):
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "cnn.mrct", Direct(), size=24)
+
+
+def test_a_direct_network_is_run_with_one_evaluation_a_slice(study, direct, here, capsys):
+    assert run(study, "out", "--bundle", direct, "--sampler", "direct") == 0
+    assert {path.name for path in (here / "out").iterdir()} == FILES | {"sct"}
+    report = json.loads((here / "out/run.json").read_text())
+    assert (report["sampling"]["sampler"], report["sampling"]["options"]) == (
+        "direct",
+        {"steps": 1},
+    )
+    assert report["sampling"]["mc"] == 1
+    assert report["counters"]["evaluations"] == SHAPE[0]
+    assert report["model"]["training"]["method"] == "cnn"
+    told = capsys.readouterr().err
+    assert "1 sample a slice, 5 network evaluations" in told
+    assert "mrct: warning: a direct network has no deviation" in told
+
+
+def test_a_recalibration_is_applied_and_raw_uncertainty_turns_it_off(study, here, capsys):
+    bundle = write_tiny_bundle(here / "tiny.mrct", size=24)
+    rewrite(bundle, uncertainty={"em": recalibration("em", mc=2, steps=20)})
+    deviations = {}
+    for out, flags in (("told", ()), ("raw", ("--raw-uncertainty",))):
+        assert run(study, out, "--bundle", bundle, *QUICK, "--quiet", *flags) == 0
+        report = json.loads((here / out / "run.json").read_text())
+        assert report["uncertainty"]["recalibrated"] is (out == "told")
+        assert ("--raw-uncertainty" in report["command"]) is (out == "raw")
+        deviations[out] = pydicom.dcmread(here / out / "std.dcm").pixel_array
+    assert np.allclose(deviations["told"], 2 * deviations["raw"], rtol=1e-5)
+    assert capsys.readouterr().err == ""
+    assert run(study, "other", "--bundle", bundle, "--steps", 30, "--mc", 2, "--quiet") == 0
+    assert "is for steps 20, not 30: the uncertainty map is raw" in capsys.readouterr().err
+
+
 def test_a_recipe_sets_what_was_published(study, bundle, here, capsys):
     assert run(study, "--bundle", bundle, "--sampler", "pc", "--recipe", "paper", "--dry-run") == 0
     assert "steps=1000, eps=0.002" in capsys.readouterr().out
@@ -230,6 +270,14 @@ def test_a_signal_ends_a_run_and_leaves_nothing(sent, code, study, bundle, here)
     assert list(here.iterdir()) == []
 
 
+def test_without_a_direct_demonstration_model_that_is_told(study, here, capsys, monkeypatch):
+    monkeypatch.setattr(demonstration, "FOLDER", here)
+    assert run(study, "out", "--sampler", "direct") == 5
+    told = capsys.readouterr().err
+    assert "no demo-cnn.mrct, the demonstration model for sampler direct; give --bundle" in told
+    assert list(here.iterdir()) == []
+
+
 def test_the_flags_are_the_fields_of_the_samplers(capsys):
     assert run("--help") == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -280,6 +328,25 @@ def _unknown_sampler(here, study, bundle):
 
 def _sampler_of_another_process(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--sampler", "ddpm"]
+
+
+def _sampler_of_noise_for_a_direct_network(here, study, bundle):
+    return [study, "out", "--bundle", write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)]
+
+
+def _many_images_of_a_direct_network(here, study, bundle):
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--sampler", "direct", "--mc", "10"]
+
+
+def _steps_of_a_direct_network(here, study, bundle):
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--sampler", "direct", "--steps", "50"]
+
+
+def _a_recipe_for_a_direct_network(here, study, bundle):
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--sampler", "direct", "--recipe", "paper"]
 
 
 def _no_steps(here, study, bundle):
@@ -362,6 +429,10 @@ def _out_is_occupied(here, study, bundle):
         (_changed_bundle, 5, "model.onnx was changed"),
         (_unknown_sampler, 2, "'dpm' is not one of"),
         (_sampler_of_another_process, 2, "needs a DDPM model"),
+        (_sampler_of_noise_for_a_direct_network, 2, "this one is a Direct model"),
+        (_many_images_of_a_direct_network, 2, "leave mc out"),
+        (_steps_of_a_direct_network, 2, "takes 1 step, got 50"),
+        (_a_recipe_for_a_direct_network, 2, "leave --recipe out"),
         (_no_steps, 2, "steps must be"),
         (_no_samples, 2, "mc must be"),
         (_no_threads, 2, "threads must be"),

@@ -58,6 +58,9 @@ def failing():
         ("main_infer", ["--help"]),
         ("main_train", ["--help"]),
         ("main_export", ["--help"]),
+        ("main", ["eval", "--help"]),
+        ("main", ["calibrate", "--help"]),
+        ("main", ["check", "--help"]),
         ("main", ["phantom", "--help"]),
     ],
 )

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from fitted import recalibration
 from tiny_bundle import write_tiny_bundle
 
-from mrct_export.bundle_writer import read_presets, with_presets
+from mrct_export.bundle_writer import read_presets, rewrite
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.errors import OutputError, UsageError
+from mrct_runtime.process import Direct
 
 PRESETS = {"em": {"steps": 30, "predictor": "reverse-diffusion"}, "ode": {"rtol": 1e-3}}
 
@@ -21,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 def test_presets_are_replaced_and_nothing_else(path: Path) -> None:
     before = Bundle.load(path)
     contents = {p.name: p.read_bytes() for p in path.iterdir()}
-    after = with_presets(path, PRESETS)
+    after = rewrite(path, presets=PRESETS)
     assert after.preset("em") == PRESETS["em"]
     assert set(after.manifest.presets) == {"em", "ode"}
     assert after.manifest.model_copy(update={"presets": {}}) == before.manifest.model_copy(
@@ -33,11 +37,57 @@ def test_presets_are_replaced_and_nothing_else(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["tiny.mrct"]
 
 
+def test_a_recalibration_is_stored_beside_the_presets_and_taken_out_again(path: Path) -> None:
+    fitted = {"em": recalibration("em", mc=10, steps=30), "ode": recalibration("ode", mc=4)}
+    before = Bundle.load(path)
+    after = rewrite(path, presets=PRESETS, uncertainty=fitted)
+    assert after.manifest.uncertainty == fitted
+    assert after.manifest.presets == PRESETS
+    rewrite(path, presets=before.manifest.presets)
+    assert Bundle.load(path).manifest.uncertainty == fitted
+    assert rewrite(path, uncertainty={}).sha256 == before.sha256
+
+
+@pytest.mark.parametrize(
+    ("fitted", "reason"),
+    [
+        ({"x": recalibration("em", mc=10)}, "unknown sampler 'x'"),
+        ({"ode": recalibration("em", mc=10)}, "has no option"),
+        ({"ddpm": recalibration("ddpm", mc=10)}, "needs a DDPM model"),
+        (
+            {"em": recalibration("em", mc=10).model_copy(update={"options": {"steps": 30}})},
+            "the recalibration of 'em' lacks the options allow_residual_noise, eps, predictor",
+        ),
+    ],
+)
+def test_a_recalibration_that_could_never_be_applied_is_not_written(
+    path: Path, fitted, reason: str
+) -> None:
+    before = (path / "bundle.json").read_bytes()
+    with pytest.raises(UsageError, match=reason):
+        rewrite(path, uncertainty=fitted)
+    assert (path / "bundle.json").read_bytes() == before
+
+
+def test_bundles_are_rewritten_without_torch_or_onnx() -> None:
+    script = (
+        "import sys, mrct_export.bundle_writer; assert not {'torch', 'onnx'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_card_of_a_direct_network_tells_how_it_is_run(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path / "tiny.mrct", Direct())
+    card = (path / "card.md").read_text()
+    for line in ("`mrct-infer --sampler direct`", "| method | cnn |", "| noise process | direct |"):
+        assert line in card
+
+
 @pytest.mark.parametrize("presets", [{}, {"ddpm": {"steps": 10}}, {"em": {"speed": 2}}, {"x": {}}])
 def test_presets_that_a_sampler_would_refuse_are_not_written(path: Path, presets) -> None:
     before = (path / "bundle.json").read_bytes()
     with pytest.raises(UsageError):
-        with_presets(path, presets)
+        rewrite(path, presets=presets)
     assert (path / "bundle.json").read_bytes() == before
 
 
@@ -49,7 +99,7 @@ def test_a_failed_write_leaves_the_bundle_as_it_was(
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match="no space left"):
-        with_presets(path, PRESETS)
+        rewrite(path, presets=PRESETS)
     monkeypatch.undo()
     assert Bundle.load(path).manifest.presets.keys() == {"em", "pc", "ode"}
     assert [p.name for p in path.parent.iterdir()] == ["tiny.mrct"]

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from perturbed_graph import perturbed
+from random_run import save_run
 
 import mrct_export.export as module
 from mrct_export.export import export
 from mrct_export.parity import Plan
 from mrct_runtime.bundle import METADATA_KEY, Bundle
 from mrct_runtime.errors import NoInputError, NumericError, OutputError, UsageError
-from mrct_runtime.process import VESDE
+from mrct_runtime.manifest import NOT_IN_THE_GRAPH
+from mrct_runtime.process import VESDE, Direct
+from mrct_runtime.synthesis import synthesize
+from mrct_runtime.translate import Settings
 from mrct_train.checkpoint import load_network
 
 PRESETS = {"em": {"steps": 30}}
@@ -30,7 +34,7 @@ def quick(bundle_path: Path, monkeypatch: pytest.MonkeyPatch):
     model = onnx.load(bundle_path / "model.onnx")
     del model.metadata_props[:]
     graph = Graph(model)
-    monkeypatch.setattr(module, "to_onnx", lambda _network, _multiple: graph)
+    monkeypatch.setattr(module, "to_onnx", lambda *_: graph)
     return graph
 
 
@@ -55,6 +59,27 @@ def test_the_bundle_holds_the_averaged_weights_of_the_run(bundle_path: Path, run
     assert bundle.process == config.process == VESDE()
 
 
+@pytest.mark.parametrize("method", ["cnn", "wgan-gp"])
+def test_a_direct_network_becomes_a_bundle_that_the_direct_sampler_runs(
+    method: str, tmp_path: Path
+) -> None:
+    run = save_run(tmp_path / "run", method)
+    bundle = Bundle.load(export(run, tmp_path / "tiny.mrct"))
+    assert bundle.manifest.training.method == method
+    assert bundle.manifest.presets == {"direct": {"steps": 1}}
+    assert bundle.process == Direct()
+    y = np.random.default_rng(0).random((3, 32, 32), np.float32)
+    engine = bundle.open_engine(threads=1)
+    sampling = Settings(sampler="direct").sampling(bundle, "")
+    moments = synthesize(engine, bundle.process, y, sampling)
+    network, _, _ = load_network(run)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(y[:, None])).numpy()[:, 0]
+    np.testing.assert_allclose(moments.mean, expected, atol=1e-5)
+    assert (moments.std == 0).all()
+    assert moments.evaluations == len(y)
+
+
 def test_everything_that_belongs_to_the_model_comes_from_its_run(bundle_path: Path) -> None:
     manifest = Bundle.load(bundle_path).manifest
     assert manifest.name == "tiny"
@@ -63,6 +88,9 @@ def test_everything_that_belongs_to_the_model_comes_from_its_run(bundle_path: Pa
     assert manifest.licence == "CC0-1.0"
     assert manifest.domain.sequence == "T2w SPACE"
     assert manifest.training.data == "no data at all"
+    assert manifest.training.method == "sde"
+    assert manifest.training.subjects_sha256 == ("1" * 64, "2" * 64, "3" * 64)
+    assert manifest.uncertainty == {}
     assert (manifest.training.steps, manifest.training.seconds) == (120, 90.0)
     assert set(manifest.presets) == {"em", "pc", "ode"}
     assert "research use only" in manifest.notice
@@ -76,7 +104,7 @@ def test_the_graph_carries_the_manifest(bundle_path: Path) -> None:
     assert entry.key == METADATA_KEY
     carried = json.loads(entry.value)
     written = json.loads((bundle_path / "bundle.json").read_bytes())
-    assert carried == {k: v for k, v in written.items() if k not in {"files", "presets"}}
+    assert carried == {k: v for k, v in written.items() if k not in NOT_IN_THE_GRAPH}
 
 
 def test_the_card_tells_origin_licence_figures_and_use(bundle_path: Path) -> None:
@@ -89,6 +117,7 @@ def test_the_card_tells_origin_licence_figures_and_use(bundle_path: Path) -> Non
         "-1024 to 3071 HU",
         f"{parity.relative_rms:.1e} (RMS)",
         'method = "sde"',
+        "| method | sde |",
     ):
         assert line in card
 
@@ -102,7 +131,7 @@ def test_a_rerun_writes_the_same_bytes(bundle_path: Path, run: Path, tmp_path: P
 def test_a_graph_that_is_not_the_network_leaves_nothing_behind(
     run: Path, tmp_path: Path, quick, small_plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "to_onnx", lambda _network, _multiple: perturbed(quick, 0.01))
+    monkeypatch.setattr(module, "to_onnx", lambda *_: perturbed(quick, 0.01))
     with pytest.raises(NumericError, match="differs from the network"):
         export(run, tmp_path / "tiny.mrct")
     assert entries(tmp_path) == []
@@ -130,7 +159,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(run: Path, tmp_path: Path)
 
 
 def test_presets_are_checked_before_anything_is_computed(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'ddpm' does not serve a VESDE network"):
+    with pytest.raises(UsageError, match="preset of 'ddpm': sampler ddpm needs a DDPM model"):
         export(run, tmp_path / "tiny.mrct", presets={"ddpm": {"steps": 10}})
     with pytest.raises(UsageError, match="preset of 'em'"):
         export(run, tmp_path / "tiny.mrct", presets={"em": {"steps": 0}})

@@ -7,12 +7,12 @@ import pytest
 import torch
 from perturbed_graph import perturbed
 
-from mrct_export.parity import Gate, check, golden, inputs, measure, response
+from mrct_export.parity import Gate, Plan, check, golden, inputs, measure, response
 from mrct_export.to_onnx import Graph
 from mrct_runtime.engines import engine_class
 from mrct_runtime.errors import NumericError
-from mrct_runtime.process import DDPM, VESDE
-from mrct_train.network import Network, Residual
+from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_train.network import DirectNetwork, Network, Residual
 from mrct_train.unet import UNetConfig
 
 
@@ -34,7 +34,7 @@ def test_onnx_runtime_computes_what_pytorch_computes(parity) -> None:
 def test_it_is_measured_at_the_bounds_of_time_at_three_batches_and_three_sizes(
     exported, parity
 ) -> None:
-    assert parity.times == (0.001, 0.5, 1.0)
+    assert parity.times == ((1.0,) if exported.process == Direct() else (0.001, 0.5, 1.0))
     assert parity.batches == (1, 3, 10)
     (square, wide, trained) = parity.sizes
     assert square == (64, 64)
@@ -66,10 +66,15 @@ def test_a_fresh_network_is_refused_because_its_parity_proves_nothing(
     exported, parity, process, residual
 ) -> None:
     fresh = Network(UNetConfig(base=8, multipliers=(1, 2), blocks=1), process, residual)
-    found = response(fresh, process, exported.plan)
+    found = response(fresh, process, Plan.of(process, exported.image))
     assert found == 0
     with pytest.raises(NumericError, match="parity would prove nothing"):
         check(parity.model_copy(update={"response": found}), Gate())
+
+
+def test_a_fresh_direct_network_is_refused_as_well(parity, exported) -> None:
+    fresh = DirectNetwork(UNetConfig(base=8, multipliers=(1, 2), blocks=1))
+    assert response(fresh, Direct(), Plan.of(Direct(), exported.image)) == 0
 
 
 @pytest.mark.parametrize("process", [VESDE(), DDPM()])
@@ -94,14 +99,16 @@ def replace_std(process):
 
 def test_the_golden_output_is_pytorchs_at_times_from_t_min_to_one(exported) -> None:
     found = golden(exported.network, exported.process, exported.image)
-    assert found.t[0] == np.float32(exported.process.t_min)
-    assert found.t[-1] == 1
-    assert len(found.t) >= 3
-    assert found.x.shape[2] != found.x.shape[3]
+    assert tuple(found.inputs) == exported.form.names[:-1]
+    if "t" in found.inputs:
+        assert found.inputs["t"][0] == np.float32(exported.process.t_min)
+        assert found.inputs["t"][-1] == 1
+    assert len(found.output) >= 3
+    assert found.output.shape[2] != found.output.shape[3]
     with torch.inference_mode():
         one_by_one = [
-            exported.network(*(torch.from_numpy(v[i : i + 1]) for v in (found.x, found.y, found.t)))
-            for i in range(len(found.t))
+            exported.network(*(torch.from_numpy(v[i : i + 1]) for v in found.inputs.values()))
+            for i in range(len(found.output))
         ]
     assert found.deviation(torch.cat(one_by_one).numpy()) < 1e-5
     again = golden(exported.network, exported.process, exported.image)

@@ -8,19 +8,19 @@ import torch
 
 from mrct_export.to_onnx import OPSET, to_onnx
 from mrct_runtime.onnx_header import read_header
+from mrct_runtime.process import Direct
 
 
 def test_the_file_has_opset_18_and_the_inputs_and_output_of_the_design(exported) -> None:
     header = read_header(exported.graph.dumps())
     image = ("batch", 1, "height", "width")
+    noise = {"x": image, "y": image, "t": ("batch",), "eps": image}
+    expected = {"y": image, "x0": image} if exported.process == Direct() else noise
     assert header.opset == OPSET == 18
-    assert [(s.name, s.shape) for s in header.inputs] == [
-        ("x", image),
-        ("y", image),
-        ("t", ("batch",)),
-    ]
-    assert [(s.name, s.shape) for s in header.outputs] == [("eps", image)]
-    assert all(signature.is_float32 for signature in (*header.inputs, *header.outputs))
+    signatures = (*header.inputs, *header.outputs)
+    assert [(s.name, s.shape) for s in signatures] == list(expected.items())
+    assert len(header.outputs) == 1
+    assert all(signature.is_float32 for signature in signatures)
 
 
 def test_the_onnx_checker_and_its_shape_inference_accept_it(exported) -> None:
@@ -58,7 +58,7 @@ def test_nothing_in_the_file_tells_of_the_machine_or_the_sources(exported) -> No
 def test_exporting_again_gives_the_same_bytes_and_leaves_the_network_as_it_was(exported) -> None:
     network = exported.network.train()
     try:
-        again = to_onnx(network, exported.image.multiple)
+        again = to_onnx(network, exported.form, exported.image.multiple)
         assert network.training
     finally:
         network.eval()
@@ -86,8 +86,9 @@ def test_the_smallest_image_that_the_network_takes_is_in_range(exported) -> None
     )
     side = exported.image.multiple
     x, y = torch.rand(2, 1, 1, side, 2 * side)
-    t = torch.tensor([0.7])
+    given = {"x": x, "y": y, "t": torch.tensor([0.7])}
+    feeds = {tensor.name: given[tensor.name] for tensor in exported.form.inputs}
     with torch.inference_mode():
-        expected = exported.network(x, y, t)
-    (found,) = session.run(["eps"], {"x": x.numpy(), "y": y.numpy(), "t": t.numpy()})
+        expected = exported.network(*feeds.values())
+    (found,) = session.run(None, {name: value.numpy() for name, value in feeds.items()})
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-5)

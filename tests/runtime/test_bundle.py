@@ -15,7 +15,7 @@ from mrct_runtime.engines import engine_class
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import BundleError, EngineError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS
 
 
@@ -36,7 +36,7 @@ def refresh_digest(path: Path, name: str) -> None:
     edit(path, files=files | {name: digest})
 
 
-@pytest.mark.parametrize("process", [VESDE(sigma=20.0, t_min=1e-4), DDPM(steps=500)])
+@pytest.mark.parametrize("process", [VESDE(sigma=20.0, t_min=1e-4), DDPM(steps=500), Direct()])
 def test_a_bundle_gives_back_what_was_written(tmp_path: Path, process) -> None:
     bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", process))
     assert bundle.process == process
@@ -47,7 +47,7 @@ def test_a_bundle_gives_back_what_was_written(tmp_path: Path, process) -> None:
     assert bundle.sha256 == hashlib.sha256(manifest_bytes).hexdigest()
 
 
-@pytest.mark.parametrize("process", [VESDE(), DDPM()])
+@pytest.mark.parametrize("process", [VESDE(), DDPM(), Direct()])
 def test_its_engine_is_the_closed_form_that_the_graph_spells_out(tmp_path: Path, process) -> None:
     bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", process))
     x, y = np.random.default_rng(1).random((2, 3, 1, 10, 12)).astype(np.float32)
@@ -75,8 +75,9 @@ def test_a_changed_byte_in_any_file_is_refused_by_name(path: Path, name: str) ->
 def test_a_changed_byte_in_the_manifest_is_refused_wherever_it_is(path: Path) -> None:
     original = (path / "bundle.json").read_bytes()
     presets = range(original.index(b'"presets"'), original.index(b'"process"'))
-    # Presets alone may be retuned without a new export.
-    for at in (n for n in range(0, len(original), 5) if n not in presets):
+    uncertainty = range(original.index(b'"uncertainty"'), len(original))
+    # Presets and recalibrations alone may be retuned without a new export.
+    for at in (n for n in range(0, len(original), 5) if n not in (*presets, *uncertainty)):
         content = bytearray(original)
         content[at] ^= 1
         (path / "bundle.json").write_bytes(content)
@@ -87,6 +88,14 @@ def test_a_changed_byte_in_the_manifest_is_refused_wherever_it_is(path: Path) ->
 def test_a_manifest_that_the_graph_was_not_exported_with_is_refused(path: Path) -> None:
     edit(path, hu_window={"low": -1000.0, "high": 3071.0})
     with pytest.raises(BundleError, match=r"model\.onnx was not exported with this bundle\.json"):
+        Bundle.load(path)
+
+
+def test_a_direct_graph_in_the_place_of_a_noise_graph_is_refused(path: Path) -> None:
+    text = Bundle.load(path).manifest.graph_text()
+    onnx.save(tiny_model(Direct(), {METADATA_KEY: text}), path / "model.onnx")
+    refresh_digest(path, "model.onnx")
+    with pytest.raises(BundleError, match=r"has the tensors \[\('y', .* says \[\('x', "):
         Bundle.load(path)
 
 
@@ -179,7 +188,7 @@ def test_a_device_without_an_engine_is_refused(path: Path) -> None:
         Bundle.load(path).open_engine("cuda")
 
 
-@pytest.mark.parametrize("process", [VESDE(), DDPM()])
+@pytest.mark.parametrize("process", [VESDE(), DDPM(), Direct()])
 def test_every_sampler_of_its_process_has_a_preset(tmp_path: Path, process) -> None:
     bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", process))
     for name, kind in SAMPLERS.items():

@@ -7,9 +7,11 @@ from tiny_bundle import tiny_manifest
 
 from mrct_runtime.errors import BundleError, UsageError
 from mrct_runtime.manifest import Manifest, ProcessSpec
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 
 MANIFEST = tiny_manifest("tiny", VESDE(), 16, 2.0)
+DIRECT = tiny_manifest("tiny", Direct(), 16, 2.0)
+TRAINING = json.loads(MANIFEST.dumps())["training"]
 
 
 def canonical(content) -> bytes:
@@ -20,14 +22,15 @@ def changed(**changes) -> bytes:
     return canonical(json.loads(MANIFEST.dumps()) | changes)
 
 
-def test_the_text_gives_the_same_manifest_and_the_same_text() -> None:
-    text = MANIFEST.dumps().encode()
+@pytest.mark.parametrize("manifest", [MANIFEST, DIRECT])
+def test_the_text_gives_the_same_manifest_and_the_same_text(manifest: Manifest) -> None:
+    text = manifest.dumps().encode()
     again = Manifest.loads(text, "here")
-    assert again == MANIFEST
+    assert again == manifest
     assert again.dumps().encode() == text
 
 
-@pytest.mark.parametrize("process", [VESDE(sigma=30.0, t_min=1e-3), DDPM(beta_end=0.01)])
+@pytest.mark.parametrize("process", [VESDE(sigma=30.0, t_min=1e-3), DDPM(beta_end=0.01), Direct()])
 def test_a_process_is_rebuilt_from_its_record(process) -> None:
     assert ProcessSpec.of(process).build() == process
 
@@ -39,9 +42,9 @@ def test_a_process_that_is_not_registered_cannot_be_recorded() -> None:
         ProcessSpec.of(Other())
 
 
-def test_what_the_graph_carries_leaves_out_presets_and_digests_only() -> None:
+def test_what_the_graph_carries_leaves_out_what_may_be_retuned_and_digests_only() -> None:
     whole, inside = json.loads(MANIFEST.dumps()), json.loads(MANIFEST.graph_text())
-    assert whole.keys() - inside.keys() == {"files", "presets"}
+    assert whole.keys() - inside.keys() == {"files", "presets", "uncertainty"}
     assert all(inside[key] == whole[key] for key in inside)
 
 
@@ -57,8 +60,8 @@ def test_a_manifest_cannot_be_changed() -> None:
         (b"\xff\xfe", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "holds a list, not an object"),
-        (b"{}", "schema_version is None, this mrct reads 1"),
-        (changed(schema_version=2), "schema_version is 2, this mrct reads 1"),
+        (b"{}", "schema_version is None, this mrct reads 2"),
+        (changed(schema_version=1), "schema_version is 1, this mrct reads 2"),
         (changed(extra=1), "unknown key 'extra'"),
         (changed(hu_window={"low": -1024.0, "high": 3071.0, "c": 0}), "unknown key 'hu_window.c'"),
         (changed(hu_window={"low": 5.0, "high": 3.0}), "low < high"),
@@ -66,6 +69,12 @@ def test_a_manifest_cannot_be_changed() -> None:
         (changed(prior_mean="0.2"), "prior_mean: .*got '0.2'"),
         (changed(prior_mean=float("nan")), "prior_mean: .*finite"),
         (changed(parametrisation="score"), "parametrisation: .*got 'score'"),
+        (changed(parametrisation="image"), "does not fit the process 've-sde'"),
+        (changed(inputs=[]), "inputs and outputs must be float32 and named x, y, t, eps"),
+        (changed(training=TRAINING | {"method": "cnn"}), "'cnn' makes no network of .*'ve-sde'"),
+        (changed(training=TRAINING | {"method": "gan"}), "training.method: .*got 'gan'"),
+        (changed(training=TRAINING | {"subjects_sha256": ["p1"]}), "subjects_sha256.0: .*'p1'"),
+        (changed(uncertainty={"em": {"mc": 10}}), "uncertainty.em.options' is missing"),
         (changed(name="../evil"), "name: .*got '../evil'"),
         (changed(files={"../x": "0" * 64}), r"files\.\.\./x"),
         (

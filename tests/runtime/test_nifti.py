@@ -4,8 +4,8 @@ import pytest
 import SimpleITK
 from dicom_study import make_grid
 
-from mrct_runtime.errors import OutputError
-from mrct_runtime.nifti import write_nifti
+from mrct_runtime.errors import InputRejectedError, OutputError
+from mrct_runtime.nifti import read_nifti, write_nifti
 from mrct_runtime.volume import Volume
 
 GRIDS = [
@@ -65,3 +65,45 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path):
     volume = Volume(np.ones(GRIDS[0].shape, np.float32), GRIDS[0])
     with pytest.raises(OutputError, match="cannot be written"):
         write_nifti(volume, tmp_path / "absent" / "ct.nii.gz")
+
+
+def test_what_is_written_is_read_back(written):
+    volume, path = written
+    read = read_nifti(path)
+    np.testing.assert_array_equal(read.array, volume.array)
+    assert read.array.dtype == np.float32
+    assert read.grid.matches(volume.grid, tolerance_mm=1e-4)
+
+
+def test_a_fourth_axis_of_one_image_is_none(written):
+    volume, path = written
+    image = nibabel.load(path)
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata()[..., None], image.affine), path)
+    np.testing.assert_array_equal(read_nifti(path).array, volume.array)
+
+
+@pytest.mark.parametrize(
+    ("shape", "units", "told"),
+    [
+        ((4, 5), "mm", r"has the shape \(4, 5\); one volume is needed"),
+        ((4, 5, 6, 2), "mm", "one volume is needed"),
+        ((4, 5, 6), "meter", "is measured in meter; millimetres are needed"),
+    ],
+)
+def test_what_is_no_volume_in_millimetres_is_refused(shape, units, told, tmp_path):
+    image = nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4))
+    image.header.set_xyzt_units(units)
+    nibabel.save(image, tmp_path / "mr.nii")
+    with pytest.raises(InputRejectedError, match=told):
+        read_nifti(tmp_path / "mr.nii")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 200, 400])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_cut_file_is_refused_by_name(kept, ending, tmp_path):
+    path = tmp_path / f"mr{ending}"
+    image = np.random.default_rng(0).integers(0, 999, (9, 9, 9)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputRejectedError, match=r"mr.nii.* cannot be read as NIfTI"):
+        read_nifti(path)

@@ -5,15 +5,18 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from fitted import recalibration
 from mr_study import SHAPE, write_mr_study
 from tiny_bundle import write_tiny_bundle
 
 import mrct_runtime
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import NumericError, OutputError
+from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.process import VESDE
 from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 
 
@@ -68,6 +71,26 @@ def test_run_json_has_versions_timings_and_the_inputs_digest(result, saved):
     assert len(report["input"]["sop_instance_uids_sha256"]) == 64
     assert report["input"]["slices"] == SHAPE[0]
     assert str(result.source.headers[0].SOPInstanceUID) not in json.dumps(report)
+
+
+def test_run_json_tells_that_the_deviation_is_the_samples_own(saved):
+    told = json.loads((saved / "run.json").read_text())["uncertainty"]
+    why = "the bundle has no recalibration for sampler em"
+    assert told == {"recalibrated": False, "why": why, "recalibration": None}
+    assert "Recalibrated" not in pydicom.dcmread(saved / "std.dcm").ContentDescription
+
+
+def test_a_recalibrated_deviation_is_told_in_run_json_and_in_the_dicom_files(result, tmp_path):
+    fitted = recalibration("em", mc=3, steps=200)
+    uncertainty = Uncertainty.of({"em": fitted}, "em", result.sampling, raw=False)
+    saved = replace(result, uncertainty=uncertainty).save(tmp_path / "out")
+    told = json.loads((saved / "run.json").read_text())["uncertainty"]
+    assert told["recalibrated"] is True
+    assert Recalibration.model_validate_json(json.dumps(told["recalibration"])) == fitted
+    std = pydicom.dcmread(saved / "std.dcm")
+    assert std.ContentDescription.startswith("Recalibrated spread")
+    first = pydicom.dcmread(saved / "sct/CT.0001.dcm")
+    assert "Deviation recalibrated on 5 subjects: nobody." in first.DerivationDescription
 
 
 def test_an_image_with_a_nan_cannot_become_a_result(result):

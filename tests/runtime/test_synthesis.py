@@ -7,11 +7,11 @@ from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.noise import Noise
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
 from mrct_runtime.synthesis import Progress, Sampling, synthesize
 
-PROCESSES = {VESDE: VESDE(), DDPM: DDPM()}
+PROCESSES = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
 
 
 def study(slices: int = 3, size: int = 12) -> np.ndarray:
@@ -19,7 +19,7 @@ def study(slices: int = 3, size: int = 12) -> np.ndarray:
 
 
 def plan(name: str, **changes) -> Sampling:
-    steps = {"ode": 1000}.get(name, 12)
+    steps = {"ode": 1000, "direct": 1}.get(name, 12)
     return Sampling(sampler(name, {"steps": steps}), **{"mc": 4, "series": "1.2.3"} | changes)
 
 
@@ -53,6 +53,19 @@ def test_streaming_moments_are_those_of_the_samples_drawn_one_by_one(name: str) 
     np.testing.assert_allclose(found.mean, drawn.mean(axis=1), rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(found.std, drawn.std(axis=1, ddof=1), rtol=1e-6, atol=1e-9)
     assert found.n == 5
+
+
+def test_every_finished_sample_is_handed_over_once() -> None:
+    cond, seen = study(), {}
+
+    def observe(s: int, k: int, sample: np.ndarray) -> None:
+        assert (s, k) not in seen
+        seen[s, k] = sample.copy()
+
+    found = synthesize(Analytic(VESDE()), VESDE(), cond, plan("em", batch=5), samples=observe)
+    handed_over = np.array([[seen[s, k] for k in range(4)] for s in range(3)])
+    np.testing.assert_array_equal(handed_over, samples("em", cond, 4))
+    np.testing.assert_allclose(handed_over.mean(axis=1), found.mean, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
@@ -176,7 +189,9 @@ def test_a_great_many_samples_start_at_once() -> None:
 
 
 def test_a_sampler_of_another_family_is_refused() -> None:
-    with pytest.raises(UsageError, match="EulerMaruyama samples VESDE models; this one is DDPM"):
+    with pytest.raises(
+        UsageError, match="sampler em needs a VESDE model, this one is a DDPM model"
+    ):
         synthesize(Analytic(DDPM()), DDPM(), study(), plan("em"))
 
 

@@ -3,16 +3,18 @@ import math
 import numpy as np
 import pytest
 from dicom_study import make_grid, write_series
+from fitted import recalibration
 from mr_study import SHAPE, blob, write_mr_study
 from tiny_bundle import DEVIATION, write_tiny_bundle
 
 import mrct_runtime
+from mrct_export.bundle_writer import rewrite
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import BundleError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.translate import AIR_HU, Settings, conditioned, prepare
 
 WINDOW = HuWindow()
@@ -147,7 +149,7 @@ def test_the_noise_is_keyed_by_the_series(bundle, study):
 
 
 def test_a_sampler_of_another_process_is_refused_before_reading(bundle, tmp_path):
-    with pytest.raises(UsageError, match="sampler ddpm needs a DDPM model; tiny is a VESDE"):
+    with pytest.raises(UsageError, match="sampler ddpm needs a DDPM model, this one is a VESDE"):
         prepare(bundle, tmp_path / "nowhere", Settings(sampler="ddpm"))
 
 
@@ -187,6 +189,83 @@ def test_a_model_that_cannot_be_sampled_that_far_is_refused_before_reading(bundl
         Settings(sampler="em", options={"steps": 1_000_000}).sampling(bundle, "")
 
 
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory):
+    place = tmp_path_factory.mktemp("direct") / "tiny-cnn.mrct"
+    return mrct_runtime.load(write_tiny_bundle(place, Direct(), size=24))
+
+
+def test_a_direct_network_gives_its_image_in_one_evaluation_a_slice(direct, study):
+    result = direct.translate(study, sampler="direct")
+    assert np.allclose(result.mean_hu.array, expected_hu(direct, study), atol=1e-3)
+    assert (result.std_hu.array == 0).all()
+    assert result.counters.evaluations == SHAPE[0]
+    assert result.sampling.mc == 1
+
+
+def test_a_direct_network_says_that_it_has_no_deviation(direct, study):
+    (warning,) = direct.translate(study, sampler="direct").warnings
+    assert warning.startswith("a direct network has no deviation: the uncertainty map is 0")
+
+
+def test_more_samples_of_a_direct_network_are_refused_before_reading(direct, tmp_path):
+    with pytest.raises(UsageError, match="one image of a slice, mc 10 asks for more: leave mc out"):
+        prepare(direct, tmp_path / "nowhere", Settings(sampler="direct", mc=10))
+    assert Settings(sampler="direct", mc=1).sampling(direct, "").mc == 1
+    with pytest.raises(UsageError, match="mc must be at least 1"):
+        Settings(sampler="direct", mc=0).sampling(direct, "")
+
+
+def test_the_number_of_samples_is_ten_where_none_is_given(bundle):
+    assert Settings().sampling(bundle, "").mc == 10
+    assert Settings(mc=3).sampling(bundle, "").mc == 3
+
+
+@pytest.mark.parametrize(("name", "fits"), [("em", "direct"), ("direct", "bundle")])
+def test_a_direct_network_and_a_sampler_of_noise_do_not_go_together(name, fits, request, tmp_path):
+    with pytest.raises(UsageError, match=f"sampler {name} needs a .* model, this one is a"):
+        prepare(request.getfixturevalue(fits), tmp_path / "nowhere", Settings(sampler=name))
+
+
+@pytest.fixture
+def calibrated(tmp_path):
+    """A bundle with a recalibration that doubles the deviation of three samples."""
+    path = write_tiny_bundle(tmp_path / "tiny.mrct", size=24)
+    return rewrite(path, uncertainty={"em": recalibration("em", mc=3, steps=40)})
+
+
+def test_the_deviation_is_recalibrated_in_the_body_as_the_bundle_says(calibrated, study):
+    def run(**settings):
+        job = prepare(calibrated, study, Settings(options={"steps": 40}, **settings))
+        return job.run(Analytic(VESDE()))
+
+    found, raw = run(mc=3), run(mc=3, raw_uncertainty=True)
+    assert np.allclose(found.std_hu.array, 2 * raw.std_hu.array, rtol=1e-6)
+    assert np.array_equal(found.mean_hu.array, raw.mean_hu.array)
+    assert found.uncertainty.recalibration == calibrated.manifest.uncertainty["em"]
+    assert raw.uncertainty.recalibration is None
+    assert found.warnings == raw.warnings
+
+
+def test_outside_the_body_and_the_models_view_the_deviation_stays_as_it_is(study, tmp_path):
+    path = write_tiny_bundle(tmp_path / "small.mrct", size=16)
+    fitted = recalibration("em", mc=2, steps=20, floor_hu=50.0)
+    small = rewrite(path, uncertainty={"em": fitted})
+    job = prepare(small, study, Settings(mc=2, options={"steps": 20}))
+    std = job.run(Analytic(VESDE())).std_hu.array
+    assert (std[:, :4] == 0).all()
+    assert std[:, 8:-8, 8:-8].min() >= 50
+
+
+def test_of_other_settings_the_deviation_stays_raw_with_a_warning(calibrated, study):
+    result = calibrated.translate(study, mc=2, options={"steps": 40})
+    assert result.uncertainty.recalibration is None
+    asked = calibrated.translate(study, mc=2, options={"steps": 40}, raw_uncertainty=True)
+    (warning,) = set(result.warnings) - set(asked.warnings)
+    assert "is for mc 3, not 2: the uncertainty map is raw" in warning
+    assert np.array_equal(asked.std_hu.array, result.std_hu.array)
+
+
 def test_one_sample_comes_with_a_warning_that_its_map_says_nothing(bundle, study):
     result = bundle.translate(study, mc=1, options={"steps": 20})
-    assert any("the uncertainty map is 0 everywhere" in warning for warning in result.warnings)
+    assert any("one sample has no deviation: the uncertainty map" in w for w in result.warnings)

@@ -15,14 +15,15 @@ import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser, Time
 from mrct_runtime.engines.analytic import schedule
-from mrct_runtime.process import DDPM, VESDE, Process
+from mrct_runtime.process import DDPM, VESDE, Direct, Process
 from mrct_runtime.samplers.ddpm import Ancestral
+from mrct_runtime.samplers.direct import OneEvaluation
 from mrct_runtime.samplers.em import EulerMaruyama
 from mrct_runtime.samplers.ode import ProbabilityFlow
 from mrct_runtime.samplers.pc import PredictorCorrector
 from mrct_runtime.samplers.predictors import PREDICTORS, uniform_levels
 
-PROCESSES: dict[type[Any], Process] = {VESDE: VESDE(), DDPM: DDPM()}
+PROCESSES: dict[type[Any], Process] = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
 
 
 @dataclass
@@ -99,11 +100,17 @@ def ddpm_oracle(sampler: Ancestral, process: DDPM, m: Array, s2: Array) -> Modes
     return modes
 
 
+def direct_oracle(sampler: OneEvaluation, process: Direct, m: Array, s2: Array) -> Modes:
+    """The mean, of which nothing is left to vary."""
+    return Modes(m, np.zeros_like(s2))
+
+
 ORACLES: dict[str, Callable[[Any, Any, Array, Array], Modes]] = {
     "ddpm": ddpm_oracle,
     "em": em_oracle,
     "pc": pc_oracle,
     "ode": ode_oracle,
+    "direct": direct_oracle,
 }
 
 

@@ -1,5 +1,7 @@
 """A bundle made without training: its network is the exact denoiser of pixels x_0 ~ N(y, 0.1^2), the MR as mean CT.
 
+That of a direct process is their mean: x_0 = y.
+
 The graph is built from ONNX operators by hand, so that tests of the runtime need no torch, and what it should compute
 is known from the analytic engine.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -18,25 +20,28 @@ from mrct_export.bundle_writer import NOTICE, default_presets, write_bundle
 from mrct_runtime.bundle import METADATA_KEY
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.golden import Golden
+from mrct_runtime.graph import GRAPHS, GraphForm, parametrisation
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import (
+    SCHEMA_VERSION,
     Domain,
     Image,
     Manifest,
+    Method,
     Parity,
     ProcessSpec,
     SelfTest,
-    Tensor,
     Training,
 )
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.process import DDPM, VESDE, Direct
 
+AnyProcess: TypeAlias = DDPM | VESDE | Direct
 DEVIATION = 0.1
-IMAGE_SHAPE = ("batch", 1, "height", "width")
+METHODS: dict[type[AnyProcess], Method] = {DDPM: "ddpm", VESDE: "sde", Direct: "cnn"}
 
 
 def write_tiny_bundle(
-    path: Path, process: DDPM | VESDE | None = None, *, size: int = 16, spacing_mm: float = 2.0
+    path: Path, process: AnyProcess | None = None, *, size: int = 16, spacing_mm: float = 2.0
 ) -> Path:
     """A valid bundle at `path`, the same bytes every time."""
     process = process or VESDE()
@@ -47,23 +52,22 @@ def write_tiny_bundle(
     return path
 
 
-def tiny_manifest(name: str, process: DDPM | VESDE, size: int, spacing_mm: float) -> Manifest:
-    shapes: dict[str, tuple[int | str, ...]] = dict.fromkeys(("x", "y", "t", "eps"), IMAGE_SHAPE)
-    shapes["t"] = ("batch",)
-    tensors = {n: Tensor(name=n, dtype="float32", shape=shape) for n, shape in shapes.items()}
+def tiny_manifest(name: str, process: AnyProcess, size: int, spacing_mm: float) -> Manifest:
+    gives = parametrisation(process)
     return Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         name=name,
         process=ProcessSpec.of(process),
-        parametrisation="eps",
+        parametrisation=gives,
         image=Image(size=size, spacing_mm=spacing_mm, multiple=1),
         mr_normalisation=MrNormalisation(),
         hu_window=HuWindow(),
         prior_mean=0.25,
         presets=default_presets(process),
+        uncertainty={},
         opset=18,
-        inputs=(tensors["x"], tensors["y"], tensors["t"]),
-        outputs=(tensors["eps"],),
+        inputs=GRAPHS[gives].inputs,
+        outputs=(GRAPHS[gives].output,),
         parity=Parity(
             relative_rms=0.0,
             relative_max=0.0,
@@ -76,9 +80,11 @@ def tiny_manifest(name: str, process: DDPM | VESDE, size: int, spacing_mm: float
         ),
         self_test=SelfTest(relative_rms=1e-4),
         training=Training(
+            method=METHODS[type(process)],
             recipe="none",
             data="no data: a closed form",
             fingerprint="none",
+            subjects_sha256=(),
             subjects=0,
             slices=0,
             mean=0.25,
@@ -99,18 +105,24 @@ def tiny_manifest(name: str, process: DDPM | VESDE, size: int, spacing_mm: float
     )
 
 
-def tiny_golden(process: DDPM | VESDE) -> Golden:
+def tiny_golden(process: AnyProcess) -> Golden:
     rng = np.random.default_rng(0)
     x, y = rng.random((2, 4, 1, 8, 6)).astype(np.float32)
     t = np.array([process.t_min, 0.1, 0.5, 1.0], np.float32)
     # The analytic engine looks a discrete process up at the float64 time; both round to the same level.
-    eps = Analytic(process).bind(y)(x, t.astype(np.float64))
-    return Golden(x, y, t, eps.astype(np.float32))
+    output = Analytic(process).bind(y)(x, t.astype(np.float64)).astype(np.float32)
+    gives = parametrisation(process)
+    given = {"x": x, "y": y, "t": t}
+    inputs = {tensor.name: given[tensor.name] for tensor in GRAPHS[gives].inputs}
+    return Golden(gives, inputs, output)
 
 
-def tiny_model(process: DDPM | VESDE, metadata: dict[str, str]) -> onnx.ModelProto:
-    """eps = std (x - alpha y) / (alpha^2 s^2 + std^2), alpha and std computed from t in the graph."""
+def tiny_model(process: AnyProcess, metadata: dict[str, str]) -> onnx.ModelProto:
+    """eps = std (x - alpha y) / (alpha^2 s^2 + std^2), alpha and std computed from t in the graph; or x0 = y."""
     graph = _Graph()
+    if isinstance(process, Direct):
+        graph.node("Identity", "y", output="x0")
+        return graph.model(GRAPHS["image"], metadata)
     column = graph.node("Reshape", "t", graph.constant(np.array([-1, 1, 1, 1])))
     if isinstance(process, VESDE):
         log_sigma = math.log(process.sigma)
@@ -129,7 +141,7 @@ def tiny_model(process: DDPM | VESDE, metadata: dict[str, str]) -> onnx.ModelPro
     residual = graph.node("Sub", "x", graph.node("Mul", alpha, "y"))
     scaled = graph.node("Mul", residual, graph.node("Sqrt", variance))
     graph.node("Div", scaled, total, output="eps")
-    return graph.model(metadata)
+    return graph.model(GRAPHS["eps"], metadata)
 
 
 class _Graph:
@@ -150,18 +162,12 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
-        values = {
-            name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in (
-                ("x", IMAGE_SHAPE),
-                ("y", IMAGE_SHAPE),
-                ("t", ("batch",)),
-                ("eps", IMAGE_SHAPE),
-            )
-        }
-        inputs = [values[name] for name in ("x", "y", "t")]
-        graph = helper.make_graph(self.nodes, "tiny", inputs, [values["eps"]], self.constants)
+    def model(self, form: GraphForm, metadata: dict[str, str]) -> onnx.ModelProto:
+        *inputs, output = (
+            helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.shape)
+            for tensor in (*form.inputs, form.output)
+        )
+        graph = helper.make_graph(self.nodes, "tiny", inputs, [output], self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
         for key, value in metadata.items():
             model.metadata_props.add(key=key, value=value)

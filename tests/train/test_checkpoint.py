@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from mrct_train.checkpoint import (
 )
 from mrct_train.config import validated
 from mrct_train.data import DataSummary
+from mrct_train.network import DirectNetwork
 
 UNET = {"base": 4, "multipliers": [1, 2], "blocks": 1, "embedding": 8}
 CONFIG = validated(
@@ -47,19 +49,31 @@ def made(step, seed=0, **progress):
     torch.manual_seed(seed)
     weights = build_network(CONFIG, DATA).state_dict()
     ema = {name: tensor + 1 for name, tensor in weights.items()}
-    return Checkpoint(
-        CONFIG, DATA, Progress(step, **progress), weights, ema, {"0.step": torch.tensor(1.0)}
-    )
+    optimizer, critic = {"0.step": torch.tensor(1.0)}, {"last.bias": torch.rand(1)}
+    progress = Progress(step, **progress)
+    return Checkpoint(CONFIG, DATA, progress, weights, ema, optimizer, {"critic": critic})
 
 
 def test_a_saved_checkpoint_comes_back_bit_for_bit(tmp_path):
-    before = made(7, loss_sum=0.1 + 0.2, loss_count=3, seconds=1 / 3)
+    progress = {"loss_sum": 0.1 + 0.2, "loss_count": 3, "seconds": 1 / 3}
+    before = made(7, term_sums={"wasserstein": 1 / 7}, losses=(0.3, 0.2), plateau=True, **progress)
     after = load(save(before, tmp_path))
     assert (after.config, after.data, after.progress) == (CONFIG, DATA, before.progress)
     for group in ("weights", "ema", "optimizer"):
         expected, found = getattr(before, group), getattr(after, group)
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert torch.equal(after.extra["critic"]["last.bias"], before.extra["critic"]["last.bias"])
+
+
+def test_a_checkpoint_of_a_version_without_terms_and_extra_files_is_loaded(tmp_path):
+    folder = save(replace(made(5), extra={}), tmp_path)
+    state = json.loads((folder / STATE).read_text())
+    for key in ("term_sums", "losses", "plateau"):
+        del state["progress"][key]
+    (folder / STATE).write_text(json.dumps(state))
+    assert load(folder).progress == Progress(5)
+    assert load(folder).extra == {}
 
 
 def test_only_the_newest_checkpoint_is_kept(tmp_path):
@@ -84,7 +98,7 @@ def test_torsos_are_passed_over_with_a_line_and_removed_by_the_next_write(tmp_pa
     assert latest(tmp_path) == tmp_path / "checkpoint-00000006"
 
 
-@pytest.mark.parametrize("failing", range(1, 8))
+@pytest.mark.parametrize("failing", range(1, 9))
 def test_a_disk_that_fills_at_any_write_leaves_the_last_good_checkpoint(
     tmp_path, monkeypatch, failing
 ):
@@ -159,13 +173,22 @@ def test_the_network_is_loaded_with_its_averaged_weights_and_where_they_come_fro
     assert raw["checkpoint"] != provenance["checkpoint"]
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, EMA])
+@pytest.mark.parametrize("name", [WEIGHTS, EMA, "critic.safetensors"])
 def test_a_changed_byte_is_refused_by_the_files_name(tmp_path, name):
     folder = save(made(5), tmp_path)
     content = bytearray((folder / name).read_bytes())
     content[-1] ^= 1
     (folder / name).write_bytes(content)
     with pytest.raises(BundleError, match=f"{name} has changed"):
+        load(folder)
+
+
+def test_a_file_with_a_path_for_a_name_is_refused(tmp_path):
+    folder = save(made(5), tmp_path)
+    state = json.loads((folder / STATE).read_text())
+    state["files"]["../elsewhere.safetensors"] = "0" * 64
+    (folder / STATE).write_text(json.dumps(state))
+    with pytest.raises(BundleError, match="no file of a checkpoint"):
         load(folder)
 
 
@@ -186,6 +209,18 @@ def test_weights_of_another_net_are_refused(tmp_path):
     (folder / STATE).write_text(json.dumps(state))
     with pytest.raises(BundleError, match="not those of its recipe"):
         load_network(folder)
+
+
+@pytest.mark.parametrize("method", ["cnn", "wgan-gp"])
+def test_the_network_of_a_direct_method_is_loaded_as_one(tmp_path, method):
+    config = validated({"method": method, "size": 8, "unet": UNET}, "test")
+    torch.manual_seed(1)
+    weights = build_network(config, DATA).state_dict()
+    save(Checkpoint(config, DATA, Progress(3), weights, weights, {}), tmp_path)
+    network, loaded, provenance = load_network(tmp_path)
+    assert isinstance(network, DirectNetwork)
+    assert (loaded.method, provenance["steps"]) == (method, 3)
+    assert network(torch.rand(1, 1, 8, 8)).shape == (1, 1, 8, 8)
 
 
 def test_a_folder_without_checkpoint_is_told(tmp_path):

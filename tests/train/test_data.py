@@ -1,124 +1,237 @@
-import dataclasses
+import math
 
 import numpy as np
 import pytest
+from paired_sets import GRID, head, write_gold_atlas, write_png, write_synthrad
 
-from mrct_runtime.dicom.reading import read_pair
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
-from mrct_runtime.manifest import Image
-from mrct_runtime.translate import conditioned
+from mrct_runtime.intensity import HuWindow
+from mrct_runtime.paired import Slices, find_subjects, prepare
+from mrct_runtime.volume import Volume
 from mrct_train import data as module
 from mrct_train.config import validated
-from mrct_train.data import Order, Pairs, find_subjects, load_pairs
+from mrct_train.data import Order, Pairs, PreparedSubject, Split, load_pairs
 from mrct_train.phantom.dataset import write_dataset
 from mrct_train.phantom.spec import DatasetSpec, GridSpec
 
-CONFIG = validated({"size": 32, "spacing_mm": 13.0, "unet": {"multipliers": [1, 2]}}, "test")
+
+def config(**fields):
+    return validated(
+        {"size": 32, "spacing_mm": 2.5, "unet": {"multipliers": [1, 2]}} | fields, "test"
+    )
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "phantoms"
-    write_dataset(folder, DatasetSpec(3, 0, GridSpec(48, 8.5, 4, 40.0, 5.0)))
+def load(folder, cache, report=lambda _: None, **fields):
+    return load_pairs(folder, config(**fields), cache, report)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Three subjects in three layouts: 5, 5 and 3 slices."""
+    folder = tmp_path / "data"
+    write_png(folder, ["P"])
+    write_synthrad(folder / "N")
+    write_gold_atlas(folder / "D")
     return folder
 
 
-def load(dataset, cache, config=CONFIG):
-    return load_pairs(dataset, config, cache, lambda _: None)
+def test_the_subjects_of_every_layout_become_one_sequence_of_slices(mixed, tmp_path):
+    pairs = load(mixed, tmp_path / "cache")
+    assert [subject.name for subject in pairs.subjects] == ["D", "N", "P"]
+    assert pairs.counts == (5, 5, 3)
+    x0, y = pairs.batch([0, 5, 12])
+    assert x0.shape == y.shape == (3, 1, 32, 32)
+    assert x0.dtype == y.dtype == np.float32
+    # the same head in DICOM and in NIfTI, without and with a mask
+    np.testing.assert_array_equal(pairs.batch(range(5))[1], pairs.batch(range(5, 10))[1])
 
 
-def test_the_training_subjects_are_read_and_the_test_subjects_never(dataset, tmp_path):
-    subjects = find_subjects(dataset)
-    assert subjects == sorted((dataset / "train").iterdir())
-    pairs = load(dataset, tmp_path)
-    assert pairs.counts == (4,) * len(subjects)
-    assert pairs.mr.shape == pairs.ct.shape == (4 * len(subjects), 32, 32)
-    assert pairs.mr.dtype == pairs.ct.dtype == np.float32
-
-
-def test_the_mr_is_prepared_as_at_inference(dataset, tmp_path):
-    pairs = load(dataset, tmp_path)
-    mr, _ = read_pair(find_subjects(dataset)[0])
-    image = Image(size=32, spacing_mm=13.0, multiple=2)
-    condition, *_ = conditioned(mr.volume, CONFIG.mr_normalisation, image)
-    np.testing.assert_array_equal(pairs.mr[:4], condition.array)
-
-
-def test_the_ct_lies_under_its_mr_in_units_of_the_hu_window(dataset, tmp_path):
-    pairs = load(dataset, tmp_path)
-    hu = pairs.ct * 4095.0 - 1024
-    assert hu.min() >= -1024.5
+def test_the_phantoms_training_subjects_are_read_and_the_test_subjects_never(tmp_path):
+    write_dataset(tmp_path / "data", DatasetSpec(3, 0, GridSpec(48, 8.5, 4, 40.0, 5.0)))
+    pairs = load(tmp_path / "data", tmp_path / "cache", spacing_mm=13.0)
+    names = sorted(path.name for path in (tmp_path / "data" / "train").iterdir())
+    assert [subject.name for subject in pairs.subjects] == names
+    hu = HuWindow().to_hu(pairs.batch(pairs.of([0]))[0])
     # air where the MR is dark outside, tissue of some tens of HU and fat of some -100 inside
-    assert np.median(hu[:, 0]) < -950
-    inside = hu[pairs.mr > 0.3]
-    assert -150 < np.median(inside) < 100
+    assert np.median(hu[:, 0, 0]) < -950
+    assert -150 < np.median(hu[pairs.batch(pairs.of([0]))[1] > 0.3]) < 100
 
 
-def test_the_cache_is_used_until_files_or_recipe_change(dataset, tmp_path, monkeypatch):
-    first = load(dataset, tmp_path)
+def test_slices_are_those_that_preparation_gives(mixed, tmp_path):
+    pairs = load(mixed, tmp_path / "cache")
+    (pair,) = find_subjects(mixed, "N")[0].read()
+    slices = prepare(pair, config().preparation)
+    x0, y = pairs.batch(pairs.of([1]))
+    np.testing.assert_array_equal(y[:, 0], slices.mr)
+    np.testing.assert_allclose(HuWindow().to_hu(x0[:, 0]), slices.hu, atol=1e-3)
+
+
+def test_the_recipe_chooses_subjects_and_views(mixed, tmp_path):
+    assert load(mixed, tmp_path / "cache", subjects="[DN]").counts == (5, 5)
+    pairs = load(mixed, tmp_path / "cache", subjects="P", views=["coronal", "axial"])
+    assert pairs.counts == (2,)
+    with pytest.raises(InputRejectedError, match="D: has no picture of the views coronal"):
+        load(mixed, tmp_path / "cache", views=["coronal"])
+
+
+def test_outside_air_empties_the_ct_around_the_body(tmp_path):
+    couch = head()[1].array.copy()
+    couch[:, -4] = 200
+    write_synthrad(tmp_path / "data" / "A", ct=Volume(couch, GRID))
+    kept, emptied = (
+        load(tmp_path / "data", tmp_path / "cache", outside=outside, spacing_mm=2.0)
+        for outside in ("keep", "air")
+    )
+    inside = kept.subjects[0].slices.body[2]
+    with_couch, without = (pairs.batch([2])[0][0, 0] for pairs in (kept, emptied))
+    assert with_couch[~inside].max() > 0.25
+    assert without[~inside].max() == 0
+    np.testing.assert_array_equal(with_couch[inside], without[inside])
+
+
+def test_the_ct_is_cut_at_the_ends_of_the_window(tmp_path):
+    ct = head()[1].array.copy()
+    ct[2, 18, 15] = 19002
+    write_synthrad(tmp_path / "data" / "A", ct=Volume(ct, GRID))
+    x0, _ = load(tmp_path / "data", tmp_path / "cache", spacing_mm=2.0).batch(range(5))
+    assert (x0.min(), x0.max()) == (0, 1)
+
+
+def test_the_cache_is_mapped_and_used_until_files_or_recipe_change(mixed, tmp_path, monkeypatch):
     reads = []
     real = module.read_subject
     monkeypatch.setattr(
-        module, "read_subject", lambda folder, config: reads.append(folder) or real(folder, config)
+        module,
+        "read_subject",
+        lambda subject, config: reads.append(subject.name) or real(subject, config),
     )
-    again = load(dataset, tmp_path)
-    assert not reads
-    assert isinstance(again.mr, np.memmap)
-    assert first.fingerprint() == again.fingerprint()
-    load(dataset, tmp_path, CONFIG.model_copy(update={"spacing_mm": 12.0}))
-    assert len(reads) == len(first.counts)
-    next(find_subjects(dataset)[0].rglob("*.dcm")).touch()
-    load(dataset, tmp_path)
-    assert len(reads) == 2 * len(first.counts)
+    cache = tmp_path / "cache"
+
+    def read_again(**fields):
+        reads.clear()
+        pairs = load(mixed, cache, **fields)
+        assert all(isinstance(array, np.memmap) for s in pairs.subjects for array in s.slices)
+        return "".join(reads)
+
+    assert read_again() == "DNP"
+    assert read_again() == ""
+    assert read_again(hu_window={"high": 2000.0}, outside="air", seed=3, batch=4) == ""
+    assert read_again(spacing_mm=2.0) == "DNP"
+    assert read_again(mr_normalisation={"high_percentile": 99.0}) == "DNP"
+    next((mixed / "D").rglob("*.dcm")).touch()
+    assert read_again() == "D"
+    (mixed / "ct_scale_estimate.csv").touch()
+    assert read_again() == "P"
+
+
+def test_a_subject_is_known_by_its_voxels(mixed, tmp_path):
+    first, again = (load(mixed, tmp_path / name) for name in ("one", "two"))
+    assert [s.digest for s in first.subjects] == [s.digest for s in again.subjects]
+    assert len({s.digest for s in first.subjects}) == 2, "D and N are the same head"
+    other = load(mixed, tmp_path / "one", spacing_mm=2.0)
+    assert not {s.digest for s in other.subjects} & {s.digest for s in first.subjects}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "told"),
+    [
+        ({"ct": None}, "B: lacks the CT"),
+        ({"mr": None}, "B: lacks the MR"),
+        (
+            {"ct": Volume(np.full(GRID.shape, np.nan, np.float32), GRID)},
+            "B: the axial CT holds NaN",
+        ),
+        ({"mask": Volume(np.zeros(GRID.shape, bool), GRID)}, "B: the axial body mask is empty"),
+    ],
+)
+def test_a_subject_that_cannot_be_used_ends_training_with_its_name(replaced, told, tmp_path):
+    write_synthrad(tmp_path / "data" / "A")
+    write_synthrad(tmp_path / "data" / "B", **replaced)
+    with pytest.raises(InputRejectedError, match=told) as error:
+        load(tmp_path / "data", tmp_path / "cache")
+    assert "\n" not in str(error.value)
+
+
+def test_odd_hu_are_told_every_time_and_do_not_end_training(tmp_path):
+    ct = head()[1].array.copy()
+    ct[0, 0, :2] = -3000
+    write_synthrad(tmp_path / "data" / "A", ct=Volume(ct, GRID))
+    (tmp_path / "data" / "papers").mkdir()
+    for _ in range(2):
+        lines = []
+        load(tmp_path / "data", tmp_path / "cache", lines.append)
+        assert [line for line in lines if line.startswith("warning")] == [
+            "warning: passed over, no MR and no CT in: papers",
+            "warning: A: 2 of 5400 voxels of the axial CT lie outside -1024 to 3071 HU, from -3000 to 900; they are cut",
+        ]
+
+
+def test_a_half_written_cache_is_not_used(mixed, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(module, "digest", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        load(mixed, cache)
+    assert not list(cache.glob("*"))
+    monkeypatch.undo()
+    assert load(mixed, cache).counts == (5, 5, 3)
 
 
 def test_a_folder_without_subjects_is_told(tmp_path):
-    with pytest.raises(NoInputError, match="no subject folders"):
-        find_subjects(tmp_path)
+    with pytest.raises(NoInputError, match="no paired data here"):
+        load(tmp_path, tmp_path / "cache")
 
 
-def arrays(slices=6, counts=(2, 3, 1)):
-    images = np.arange(slices * 4, dtype=np.float32).reshape(slices, 2, 2) / 24
-    return Pairs(images, images, counts)
+def made(counts=(2, 3, 1)):
+    """Subjects whose slices are all different: 2 x 2 pixels of MR, and of CT in whole HU."""
+    random = np.random.default_rng(0)
+    subjects = []
+    for s, count in enumerate(counts):
+        mr = random.random((count, 2, 2), np.float32)
+        hu = random.integers(-1024, 3072, (count, 2, 2)).astype(np.float32)
+        subjects.append(PreparedSubject(f"s{s}", Slices(mr, hu, hu > 0), f"digest {s}"))
+    return Pairs(tuple(subjects))
 
 
-def test_subjects_are_split_whole_and_by_the_seed():
-    pairs = arrays()
-    owner = np.repeat([0, 1, 2], pairs.counts)
+def test_subjects_are_split_whole_by_the_seed_and_no_subject_is_in_two_parts():
     splits = set()
-    for seed in range(10):
-        training, validation = pairs.split(1, seed)
-        assert sorted([*training, *validation]) == list(range(6))
-        assert not set(owner[training]) & set(owner[validation])
-        assert len(set(owner[validation])) == 1
-        splits.add(tuple(validation))
-    assert len(splits) > 1
-    with pytest.raises(UsageError, match="validation_subjects is 3, but there are 3 subjects"):
-        pairs.split(3, 0)
+    for seed in range(20):
+        split = Split.draw(7, config(seed=seed, validation_subjects=2, test_subjects=1))
+        parts = (split.training, split.validation, split.test)
+        assert [len(part) for part in parts] == [4, 2, 1]
+        assert sorted(sum(parts, ())) == list(range(7))
+        assert split == Split.draw(7, config(seed=seed, validation_subjects=2, test_subjects=1))
+        splits.add(parts)
+    assert len(splits) > 10
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_refused():
+    with pytest.raises(
+        UsageError, match="validation_subjects 2 and test_subjects 1 leave none of 3"
+    ):
+        Split.draw(3, config(validation_subjects=2, test_subjects=1))
+
+
+def test_a_subjects_slices_are_found_by_its_place():
+    pairs = made()
+    assert pairs.of([0, 2]).tolist() == [0, 1, 5]
+    assert pairs.of([]).tolist() == []
+    _, y = pairs.batch([4, 5])
+    np.testing.assert_array_equal(y[0, 0], pairs.subjects[1].slices.mr[2])
+    np.testing.assert_array_equal(y[1, 0], pairs.subjects[2].slices.mr[0])
+    with pytest.raises(IndexError):
+        pairs.batch([6])
 
 
 def test_the_summary_counts_training_slices_and_measures_their_ct():
-    pairs = arrays()
-    training = np.array([0, 3, 5])
-    summary = pairs.summary(training, 2)
+    pairs = made()
+    summary = pairs.summary([0, 2])
+    x0, _ = pairs.batch(pairs.of([0, 2]))
     assert (summary.subjects, summary.slices) == (2, 3)
-    assert summary.mean == pytest.approx(pairs.ct[training].mean())
-    assert summary.deviation == pytest.approx(pairs.ct[training].std())
-
-
-def test_the_fingerprint_changes_with_any_voxel():
-    pairs = arrays()
-    ct = pairs.ct.copy()
-    ct[5, 1, 1] += 1e-6
-    assert dataclasses.replace(pairs, ct=ct).fingerprint() != pairs.fingerprint()
-
-
-def test_arrays_that_do_not_pair_are_refused():
-    images = np.zeros((6, 2, 2), np.float32)
-    with pytest.raises(InputRejectedError, match="not paired"):
-        Pairs(images, images[:5], (6,))
-    with pytest.raises(InputRejectedError, match="do not belong"):
-        Pairs(images, images, (2, 3))
+    assert summary.mean == pytest.approx(x0.mean())
+    assert summary.deviation == pytest.approx(x0.std())
+    assert math.isfinite(summary.deviation)
+    assert summary.digests == ("digest 0", "digest 2")
+    assert summary.fingerprint != pairs.summary([0, 1]).fingerprint
 
 
 def test_every_slice_comes_once_an_epoch_in_a_new_order():
@@ -137,3 +250,8 @@ def test_the_place_in_the_order_is_the_step_alone():
         used.indices(step)
     assert fresh.indices(11).tolist() == used.indices(11).tolist()
     assert fresh.indices(11).tolist() != Order(slices, 3, seed=3).indices(11).tolist()
+
+
+def test_no_slices_to_order_is_told():
+    with pytest.raises(NoInputError, match="no slices to train on"):
+        Order(np.arange(0), 2, seed=0)

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import signal
 import threading
@@ -7,25 +8,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from training_run import METHODS, TINY, differing, pairs, recipe, tensors
 
 from mrct_runtime.errors import EngineError, NumericError, OutputError, UsageError
+from mrct_runtime.paired import Slices
 from mrct_train.checkpoint import latest, load
-from mrct_train.config import validated
-from mrct_train.data import Pairs
+from mrct_train.data import Pairs, PreparedSubject
 from mrct_train.fit import Limits, fit
-
-TINY = {
-    "size": 8,
-    "steps": 20,
-    "batch": 3,
-    "ema": 0.9,
-    "learning_rate": 1e-3,
-    "unet": {"base": 4, "multipliers": [1, 2], "blocks": 1, "embedding": 8, "fourier_scale": 1.0},
-}
-METHODS = [
-    {"method": "ddpm"},
-    {"method": "sde", "preconditioning": "residual", "weighting": "unit", "stratified": True},
-]
 
 
 @pytest.fixture(autouse=True)
@@ -37,38 +26,21 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def recipe(**fields):
-    return validated(TINY | fields, "test")
-
-
-def pairs(seed=0, subjects=4, slices=4):
-    """Discs whose CT is a function of their MR."""
-    rng = np.random.default_rng(seed)
-    mr = rng.random((subjects * slices, 8, 8), dtype=np.float32)
-    return Pairs(mr=mr, ct=np.float32(0.2) + mr**2 / 2, counts=(slices,) * subjects)
-
-
-def tensors(run):
-    saved = load(latest(run))
-    return {
-        f"{group}.{name}": tensor
-        for group in ("weights", "ema", "optimizer")
-        for name, tensor in getattr(saved, group).items()
-    }
-
-
-@pytest.mark.parametrize("fields", METHODS, ids=str)
-def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, monkeypatch, fields):
-    config = recipe(augmentation="authors", schedule="cosine", warmup_steps=3, **fields)
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [(method, "fp32") for method in METHODS]
+    + [("cnn", "bf16"), ("sde", "fp16"), ("wgan-gp", "fp16")],
+)
+def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, monkeypatch, method, precision):
+    fields = METHODS[method] | {"precision": precision}
+    config = recipe(schedule="cosine", warmup_steps=3, **fields)
     fit(config, pairs(), tmp_path / "whole")
     stop_after(monkeypatch, 10)
     first = fit(config, pairs(), tmp_path / "parts", Limits(max_minutes=1e-9))
     assert (first.step, first.finished) == (10, False)
     monkeypatch.undo()
     assert fit(config, pairs(), tmp_path / "parts").finished
-    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert differing(tmp_path / "whole", tmp_path / "parts") == []
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
 
 
@@ -82,7 +54,7 @@ def stop_after(monkeypatch, step):
         @staticmethod
         def monotonic():
             calls.append(1)
-            return 0.0 if len(calls) <= step else real() + 1e6
+            return 0.0 if len(calls) <= step + 1 else real() + 1e6
 
     monkeypatch.setattr(module, "time", Clock)
 
@@ -92,9 +64,9 @@ def losses(run):
         return [(row["epoch"], row["step"], row["loss"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("fields", METHODS, ids=str)
-def test_training_lowers_the_loss_of_subjects_it_never_saw(tmp_path, fields):
-    config = recipe(steps=120, batch=8, validation_subjects=1, learning_rate=5e-3, **fields)
+@pytest.mark.parametrize("method", METHODS)
+def test_training_lowers_the_loss_of_subjects_it_never_saw(tmp_path, method):
+    config = recipe(steps=80, batch=8, validation_subjects=1, learning_rate=5e-3, **METHODS[method])
     fit(config, pairs(subjects=8), tmp_path)
     with (tmp_path / "log.csv").open() as file:
         seen = [float(row["validation_loss"]) for row in csv.DictReader(file)]
@@ -124,6 +96,101 @@ def test_another_recipe_in_the_same_folder_is_refused_by_its_fields(tmp_path):
         fit(recipe(batch=2, unet=TINY["unet"] | {"base": 8}), pairs(), tmp_path)
 
 
+def test_the_names_of_the_subjects_in_each_part_are_written_down(tmp_path):
+    fit(recipe(validation_subjects=1, test_subjects=1), pairs(), tmp_path)
+    split = json.loads((tmp_path / "split.json").read_text())
+    assert {part: len(names) for part, names in split.items()} == {
+        "training": 2,
+        "validation": 1,
+        "test": 1,
+    }
+    names = {name for names in split.values() for name in names}
+    assert names == {f"subject-{number}" for number in range(4)}
+
+
+def test_a_run_without_steps_ends_at_the_plateau_of_its_loss(tmp_path):
+    """At so small a rate the loss stays where it is: the run ends with the first epoch that the rule may end."""
+    config = recipe(steps=None, epochs=3, plateau={"epochs": 2}, **STILL)
+    outcome = fit(config, pairs(), tmp_path)
+    assert outcome.finished
+    assert (outcome.step, outcome.total) == (12, 12)  # three epochs of sixteen slices in fours
+    before = tensors(tmp_path)
+    again = fit(config, pairs(), tmp_path)
+    assert (again.step, again.finished) == (12, True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in tensors(tmp_path).items())
+
+
+STILL = {"method": "cnn", "batch": 4, "learning_rate": 1e-30, "augmentation": {}}
+
+
+def test_a_loss_that_keeps_falling_is_trained_to_the_most_epochs(tmp_path):
+    config = recipe(
+        method="cnn",
+        batch=4,
+        steps=None,
+        epochs=2,
+        most_epochs=5,
+        plateau={"epochs": 1, "drop": 1e-9},
+        learning_rate=1e-3,
+        augmentation={},
+    )
+    assert fit(config, pairs(), tmp_path).step == 20
+
+
+def test_the_plateau_is_found_at_the_same_epoch_after_a_resume(tmp_path, monkeypatch):
+    config = recipe(steps=None, epochs=2, plateau={"epochs": 5}, **STILL)
+    stop_after(monkeypatch, 14)
+    assert fit(config, pairs(), tmp_path, Limits(max_minutes=1e-9)).step == 14
+    monkeypatch.undo()
+    assert fit(config, pairs(), tmp_path).step == 24  # five epochs before the sixth
+
+
+def test_with_exact_steps_no_plateau_ends_the_run(tmp_path):
+    config = recipe(steps=30, epochs=1, plateau={"epochs": 1}, **STILL)
+    assert fit(config, pairs(), tmp_path).step == 30
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_log_has_the_terms_of_the_method(tmp_path, method):
+    fit(recipe(**METHODS[method]), pairs(), tmp_path)
+    row = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])
+    terms = {name for name in row if name.startswith("term_")}
+    adversarial = {"term_wasserstein", "term_gradient_penalty"}
+    assert terms == (adversarial if method == "wgan-gp" else set())
+
+
+def test_accumulating_a_batch_in_parts_trains_the_same_network(tmp_path):
+    fit(recipe(batch=4), pairs(), tmp_path / "whole")
+    fit(recipe(batch=4, accumulate=4), pairs(), tmp_path / "parts")
+    whole, parts = tensors(tmp_path / "whole"), tensors(tmp_path / "parts")
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [("ddpm", "bf16"), ("sde", "fp16"), ("cnn", "fp16"), ("wgan-gp", "bf16")],
+)
+def test_half_precision_trains_almost_the_same(tmp_path, method, precision):
+    for kind in ("fp32", precision):
+        fit(recipe(precision=kind, **METHODS[method]), pairs(), tmp_path / kind)
+    full, half = losses(tmp_path / "fp32"), losses(tmp_path / precision)
+    for (_, _, one), (_, _, other) in zip(full, half, strict=True):
+        assert float(one) != float(other)
+        assert float(one) == pytest.approx(float(other), rel=0.01)
+
+
+def test_the_observer_is_told_of_the_progress(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrct_train.fit.OBSERVE_SECONDS", 0.0)
+    seen = []
+    fit(recipe(), pairs(), tmp_path, observer=seen.append)
+    # after every step, and once more at the end
+    assert [progress.step for progress in seen] == [*range(1, 21), 20]
+    assert {progress.total for progress in seen} == {20}
+    assert seen[0].epoch == 1
+    assert seen[-1].seconds_left == 0
+
+
 def test_other_data_in_the_same_folder_are_refused(tmp_path):
     fit(recipe(), pairs(), tmp_path)
     with pytest.raises(UsageError, match="other data"):
@@ -137,13 +204,25 @@ def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
         fit(recipe(), pairs(), tmp_path)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
-    good = pairs()
-    bad = Pairs(good.mr, np.where(good.ct == good.ct.max(), np.nan, good.ct), good.counts)
+@pytest.mark.parametrize("method", ["ddpm", "cnn", "wgan-gp"])
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path, method
+):
+    bad = spoilt(pairs())
     with pytest.raises(NumericError, match="not finite at step"):
-        fit(recipe(), bad, tmp_path / "bad")
+        fit(recipe(**METHODS[method]), bad, tmp_path / "bad")
     # the run had saved its beginning
     assert load(latest(tmp_path / "bad")).progress.step == 0
+
+
+def spoilt(good):
+    """The pairs with a NaN in the brightest slice of every subject's CT."""
+    made = []
+    for subject in good.subjects:
+        hu = np.where(subject.slices.hu == subject.slices.hu.max(), np.nan, subject.slices.hu)
+        slices = Slices(subject.slices.mr, hu, subject.slices.body)
+        made.append(PreparedSubject(subject.name, slices, subject.digest))
+    return Pairs(tuple(made))
 
 
 def test_a_diverging_run_is_told(tmp_path):
@@ -168,6 +247,12 @@ def test_an_unknown_device_is_refused(device):
 def test_a_device_that_the_machine_lacks_is_refused(device):
     with pytest.raises(EngineError, match="not available; use --device cpu"):
         Limits(device=device)
+
+
+@pytest.mark.parametrize("name", ["devices", "nodes"])
+def test_no_processes_at_all_are_refused(name):
+    with pytest.raises(UsageError, match=f"{name} must be at least 1, got 0"):
+        Limits(**{name: 0})
 
 
 @pytest.mark.parametrize("threads", [0, 9_999_999_999])

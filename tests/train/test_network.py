@@ -3,7 +3,7 @@ import torch
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import DDPM, VESDE
-from mrct_train.network import Network, Residual, noise_level
+from mrct_train.network import DirectNetwork, Network, Residual, noise_level
 from mrct_train.unet import UNetConfig
 
 SMALL = UNetConfig(base=4, multipliers=(1, 2), blocks=1, embedding=8)
@@ -68,7 +68,8 @@ def test_the_residual_nets_learned_part_has_inputs_and_targets_of_unit_variance(
         n = (alpha**2 * 0.09 + std**2) ** 0.5
         target = (eps - linear) / (alpha * 0.3 / n)
         assert target.std().item() == pytest.approx(1, rel=0.02)
-        unit, _, label = seen.pop()
+        images, label = seen.pop()
+        unit = images[:, :1]
         assert unit.std().item() == pytest.approx(1, rel=0.02)
         assert label.abs().max() < 2
 
@@ -78,9 +79,19 @@ def test_without_preconditioning_the_net_is_the_unet_itself():
     network = Network(SMALL, VESDE())
     torch.nn.init.normal_(network.unet.last.weight)
     x, t = torch.randn(2, 1, 4, 4), torch.rand(2)
-    assert torch.equal(network(x, x, t), network.unet(x, x, t))
+    assert torch.equal(network(x, x, t), network.unet(torch.cat([x, x], dim=1), t))
 
 
 def test_constant_data_have_no_preconditioning():
     with pytest.raises(UsageError, match="deviation must be positive, got 0"):
         Residual(0.5, 0.0)
+
+
+def test_the_direct_net_is_the_unet_of_the_mr_alone_without_time():
+    torch.manual_seed(0)
+    network = DirectNetwork(SMALL)
+    torch.nn.init.normal_(network.unet.last.weight)
+    y = torch.rand(2, 1, 4, 4)
+    assert network(y).shape == y.shape
+    assert torch.equal(network(y), network.unet(y))
+    assert not [name for name, _ in network.named_parameters() if "time" in name or "embed" in name]

@@ -115,6 +115,20 @@ def test_the_same_seed_gives_the_same_subject(subject):
     assert np.array_equal(again.affine, subject.affine)
 
 
+def test_another_draw_of_the_ct_leaves_anatomy_and_mr_as_they_are() -> None:
+    grid = GridSpec(size=64, spacing=6.5, slices=2, slice_spacing=20)
+    first, *others = (generate_subject(3, 2, grid, ct_draw=k) for k in (0, 1, 2))
+    again = generate_subject(3, 2, grid, ct_draw=2)
+    np.testing.assert_array_equal(others[1].ct, again.ct)
+    bones = [first.ct[first.labels == Tissue.CORTICAL].mean()]
+    for other in others:
+        np.testing.assert_array_equal(other.mr, first.mr)
+        np.testing.assert_array_equal(other.labels, first.labels)
+        bones.append(other.ct[other.labels == Tissue.CORTICAL].mean())
+    # density differs between men by 8 %
+    assert 5 < np.std(bones) < 250
+
+
 def test_other_subjects_and_other_seeds_are_other_men(subject):
     for seed, number in ((1, 2), (2, 1)):
         other = generate_subject(seed, number, GRID)

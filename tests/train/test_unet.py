@@ -10,32 +10,47 @@ SMALL = UNetConfig(base=8, multipliers=(1, 2, 2), blocks=1, embedding=16)
 def test_the_default_net_has_the_authors_parameters_and_operations():
     with torch.device("meta"):
         net = UNet(UNetConfig())
-        image, t = torch.empty(1, 1, 512, 512), torch.empty(1)
+        images, t = torch.empty(1, 2, 512, 512), torch.empty(1)
         with FlopCounterMode(display=False) as counter:
-            net(image, image, t)
+            net(images, t)
     parameters = sum(p.numel() for p in net.parameters())
     assert round(parameters / 1e6, 2) == 26.12
     assert round(counter.get_total_flops() / 1e9) == 818
 
 
+def test_without_time_it_has_the_same_blocks_and_1_2_million_parameters_less():
+    with torch.device("meta"):
+        timed, direct = UNet(UNetConfig()), UNet(UNetConfig(), inputs=1, timed=False)
+    shapes = {name: weight.shape for name, weight in direct.named_parameters()}
+    assert round(sum(shape.numel() for shape in shapes.values()) / 1e6, 2) == 24.92
+    for name, weight in timed.named_parameters():
+        if ".time." in name:
+            assert name not in shapes
+        elif name != "first.weight":
+            assert shapes.pop(name) == weight.shape
+    assert shapes == {"first.weight": (64, 1, 3, 3)}
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 20)])
-def test_every_multiple_of_the_configs_multiple_comes_out_at_its_own_size(height, width):
+@pytest.mark.parametrize("timed", [True, False])
+def test_every_multiple_of_the_configs_multiple_comes_out_at_its_own_size(height, width, timed):
     assert SMALL.multiple == 4
-    x = torch.randn(3, 1, height, width)
-    assert UNet(SMALL)(x, x, torch.rand(3)).shape == x.shape
+    net = UNet(SMALL, timed=timed)
+    t = torch.rand(3) if timed else None
+    assert net(torch.randn(3, 2, height, width), t).shape == (3, 1, height, width)
 
 
 def test_a_fresh_net_returns_zero_and_a_trained_one_uses_image_condition_and_time():
     torch.manual_seed(0)
     net = UNet(SMALL)
     x, y, t = torch.randn(1, 1, 8, 8), torch.randn(1, 1, 8, 8), torch.tensor([0.5])
-    assert not net(x, y, t).any()
+    assert not net(torch.cat([x, y], dim=1), t).any()
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    out = net(x, y, t)
-    assert not torch.allclose(net(x + 1, y, t), out)
-    assert not torch.allclose(net(x, y + 1, t), out)
-    assert not torch.allclose(net(x, y, t + 0.1), out)
+    out = net(torch.cat([x, y], dim=1), t)
+    assert not torch.allclose(net(torch.cat([x + 1, y], dim=1), t), out)
+    assert not torch.allclose(net(torch.cat([x, y + 1], dim=1), t), out)
+    assert not torch.allclose(net(torch.cat([x, y], dim=1), t + 0.1), out)
 
 
 def test_samples_of_a_batch_do_not_see_each_other():
@@ -43,9 +58,9 @@ def test_samples_of_a_batch_do_not_see_each_other():
     net = UNet(SMALL)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    x, y, t = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8), torch.rand(3)
-    alone = torch.cat([net(x[i : i + 1], y[i : i + 1], t[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(net(x, y, t), alone)
+    images, t = torch.randn(3, 2, 8, 8), torch.rand(3)
+    alone = torch.cat([net(images[i : i + 1], t[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(net(images, t), alone)
 
 
 def test_the_embedding_is_sine_and_cosine_of_fixed_gaussian_frequencies():

@@ -1,8 +1,8 @@
 """Checkpoints: a folder of safetensors and one JSON file that appears whole or not at all.
 
-RUN/checkpoint-00001000/ holds weights, their moving average, Adam's moments, and state.json with the step, the recipe
-and the sha256 of the others. Nothing is pickled. Order, noise and augmentation are functions of (seed, step), so no
-generator's state is kept.
+RUN/checkpoint-00001000/ holds weights, their moving average, Adam's moments, what else the method has (a critic, a loss
+scaler), and state.json with the step, the recipe and the sha256 of the others. Nothing is pickled. Order, noise and
+augmentation are functions of (seed, step), so no generator's state is kept.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,20 +24,22 @@ from torch import Tensor
 import mrct_runtime
 from mrct_runtime.errors import BundleError, NoInputError, OutputError, UsageError
 from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_runtime.process import Direct
 from mrct_train.config import TrainConfig, load_config
 from mrct_train.data import DataSummary
-from mrct_train.network import Network, Residual
+from mrct_train.network import DirectNetwork, Network, Residual
 
 WEIGHTS: Final = "weights.safetensors"
 EMA: Final = "ema.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
 _NAME: Final = re.compile(r"checkpoint-(\d{8})")
+_EXTRA: Final = re.compile(r"([a-z_]+)\.safetensors")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after `step` steps: the losses summed since the epoch began, and the seconds trained."""
+    """Where a run stands after `step` steps: the terms summed since the epoch began, and the seconds trained."""
 
     step: int
     loss_sum: float = 0.0
@@ -47,6 +48,12 @@ class Progress:
     seconds: float = 0.0
     last_loss: float = math.inf
     """The mean training loss of the last complete epoch."""
+    term_sums: Mapping[str, float] = field(default_factory=dict)
+    """The sums of the method's other terms."""
+    losses: tuple[float, ...] = ()
+    """The mean training losses of the last epochs, as many as the plateau looks at."""
+    plateau: bool = False
+    """True where the run ended at a plateau of its loss."""
 
     @property
     def loss(self) -> float:
@@ -66,19 +73,26 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
+    extra: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """What else the method has, by a name of small letters."""
 
 
-def build_network(config: TrainConfig, data: DataSummary) -> Network:
+def build_network(config: TrainConfig, data: DataSummary) -> Network | DirectNetwork:
     """The recipe's network with fresh weights, on PyTorch's default generator."""
+    process = config.process
+    if isinstance(process, Direct):
+        return DirectNetwork(config.unet)
     match config.preconditioning:
         case "none":
             residual = None
         case "residual":
             residual = Residual(data.mean, data.deviation)
-    return Network(config.unet, config.process, residual)
+    return Network(config.unet, process, residual)
 
 
-def load_network(path: Path, *, ema: bool = True) -> tuple[Network, TrainConfig, dict[str, Any]]:
+def load_network(
+    path: Path, *, ema: bool = True
+) -> tuple[Network | DirectNetwork, TrainConfig, dict[str, Any]]:
     """The trained network in evaluation mode, its recipe, and where it comes from, of a run or checkpoint folder."""
     folder = path if (path / STATE).is_file() else latest(path)
     if folder is None:
@@ -90,11 +104,13 @@ def load_network(path: Path, *, ema: bool = True) -> tuple[Network, TrainConfig,
     except RuntimeError as error:
         raise BundleError(f"{folder}: the weights are not those of its recipe") from error
     provenance = {
+        "method": saved.config.method,
         "recipe": saved.config.name,
         "data": saved.config.data,
         "subjects": saved.data.subjects,
         "slices": saved.data.slices,
         "fingerprint": saved.data.fingerprint,
+        "subjects_sha256": saved.data.digests,
         "mean": saved.data.mean,
         "deviation": saved.data.deviation,
         "epochs": saved.progress.step * saved.config.batch // saved.data.slices,
@@ -125,6 +141,7 @@ def save(checkpoint: Checkpoint, run: Path) -> Path:
     """The new checkpoint folder; older ones and torsos are removed once it is on the disk."""
     target = run / f"checkpoint-{checkpoint.progress.step:08d}"
     groups = {WEIGHTS: checkpoint.weights, EMA: checkpoint.ema, OPTIMIZER: checkpoint.optimizer}
+    groups |= {f"{name}.safetensors": group for name, group in checkpoint.extra.items()}
     size = sum(t.numel() * t.element_size() for group in groups.values() for t in group.values())
     if not (target / STATE).is_file():
         shutil.rmtree(target, ignore_errors=True)  # a torso
@@ -161,41 +178,42 @@ def load(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, its files compared with their digests first."""
     try:
         state = json.loads((folder / STATE).read_text("utf-8"))
-        for name in (WEIGHTS, EMA, OPTIMIZER):
+        extra = _extra(state["files"])
+        for name in (WEIGHTS, EMA, OPTIMIZER, *extra.values()):
             if _sha256(folder / name) != state["files"][name]:
                 raise BundleError(
                     f"{folder.name}/{name} has changed since it was written; remove {folder.name}"
                 )
         return Checkpoint(
             config=load_config(state["recipe"], f"{folder.name}/{STATE}"),
-            data=DataSummary(**state["data"]),
-            progress=Progress(**state["progress"]),
+            data=_summary(state["data"]),
+            progress=_progress(state["progress"]),
             weights=load_file(folder / WEIGHTS),
             ema=load_file(folder / EMA),
             optimizer=load_file(folder / OPTIMIZER),
+            extra={name: load_file(folder / file) for name, file in extra.items()},
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, UsageError) as error:
         raise BundleError(f"{folder.name} is not a checkpoint of this version: {error}") from error
 
 
-def adam_tensors(optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Adam's state as tensors named PARAMETER.FIELD."""
-    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {
-        f"{index}.{field}": value
-        for index, fields in state.items()
-        for field, value in fields.items()
-    }
+def _summary(content: dict[str, Any]) -> DataSummary:
+    return DataSummary(**content | {"digests": tuple(content["digests"])})
 
 
-def restore_adam(optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> None:
-    """Put the tensors of `adam_tensors` back."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, field = name.split(".")
-        state.setdefault(int(index), {})[field] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+def _progress(content: dict[str, Any]) -> Progress:
+    return Progress(**content | {"losses": tuple(content.get("losses", ()))})
+
+
+def _extra(files: Mapping[str, str]) -> dict[str, str]:
+    """The files besides those of every checkpoint, by the names of their groups."""
+    names = {}
+    for file in sorted(files.keys() - {WEIGHTS, EMA, OPTIMIZER}):
+        match = _EXTRA.fullmatch(file)
+        if match is None:
+            raise ValueError(f"{file!r} is no file of a checkpoint")
+        names[match[1]] = file
+    return names
 
 
 def _sha256(path: Path) -> str:

@@ -1,13 +1,11 @@
-"""The recipe of a training run: one frozen value, read from TOML, saved in resolved form.
+"""The recipe of a training run: one frozen value, read from TOML or YAML, saved in resolved form.
 
 The defaults are the paper's. Importing this module loads no torch.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -16,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
-from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.manifest import Image
+from mrct_runtime.paired import VIEWS, Preparation, View
+from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_train.recipe_text import READERS, from_toml, to_toml
 
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -58,16 +59,54 @@ class Domain(_Value):
     anatomy: Text = "male pelvis"
 
 
+class Augmentation(_Value):
+    """Random changes of a training pair, the same for MR and CT but for the MR's intensity; all off by default."""
+
+    mirror: bool = False
+    """Left and right exchanged half of the time."""
+    turns: bool = False
+    """The authors': a quarter turn half of the time, top and bottom exchanged half of the time."""
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """The largest turn about the centre, either way, uniformly drawn."""
+    shift_mm: Annotated[float, Field(ge=0)] = 0.0
+    """The largest shift along either axis, uniformly drawn."""
+    intensity: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The MR y becomes gain y^gamma, both drawn from 1 - intensity to 1 + intensity, cut to [0, 1]."""
+
+
+class Plateau(_Value):
+    """When training ends: the epoch's loss has not dropped by `drop` against the mean of the `epochs` before it."""
+
+    drop: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    epochs: Count = 20
+
+
+class Critic(_Value):
+    """Method "wgan-gp": the critic's structure and its part in the loss; see adversarial.py."""
+
+    base: Count = 32
+    """Channels of its first level; doubled on each of the others."""
+    levels: Count = 4
+    """Levels, every one of which halves the image."""
+    steps: Count = 5
+    """Updates of the critic for one of the generator (Gulrajani et al. 2017)."""
+    gradient_penalty: Positive = 10.0
+    weight: Positive = 1e-2
+    """The weight of the Wasserstein term beside the mean squared error."""
+
+
 class TrainConfig(_Value):
     """A recipe. Lengths of images are in pixels of `spacing_mm`; `steps` are optimiser steps."""
 
     name: Text = "unnamed"
     """What the recipe is called in the model's manifest."""
-    method: Literal["ddpm", "sde"] = "ddpm"
+    method: Literal["ddpm", "sde", "cnn", "wgan-gp"] = "ddpm"
     ddpm: DDPM = DDPM()
     """The noise process of method "ddpm"."""
     sde: VESDE = VESDE()
     """The noise process of method "sde"."""
+    critic: Critic = Critic()
+    """The opponent of method "wgan-gp"."""
     unet: UNetConfig = UNetConfig()
     preconditioning: Literal["none", "residual"] = "none"
     """"none" is the paper's net; "residual" learns faster, see network.py."""
@@ -80,13 +119,23 @@ class TrainConfig(_Value):
     """0.875 mm is Gold Atlas's, the paper's data."""
     mr_normalisation: MrNormalisation = MrNormalisation()
     hu_window: HuWindow = HuWindow()
-    augmentation: Literal["none", "mirror", "authors"] = "none"
-    """"mirror": left and right exchanged half of the time; "authors": also quarter turns and top with bottom."""
+    outside: Literal["keep", "air"] = "keep"
+    """"air": the CT is -1024 HU outside the body, so that no couch or frame is learnt, which no MR shows."""
+    augmentation: Augmentation = Augmentation()
 
     batch: Count = 2
+    """Images an optimiser step, over all devices: their number changes nothing but time and memory."""
+    accumulate: Count = 1
+    """Parts in which a device computes its share of a batch, one after the other, to save memory."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the network's layers in training; weights, losses and optimiser stay fp32."""
     epochs: Count = 100
+    """At least so many; then training ends at the plateau."""
+    plateau: Plateau = Plateau()
+    most_epochs: Count = 1000
+    """At most so many, where the plateau does not come; the same as `epochs` for an exact number."""
     steps: Count | None = None
-    """Optimiser steps; takes the place of `epochs`."""
+    """Optimiser steps; takes the place of the rules for epochs."""
     learning_rate: Positive = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     adam_eps: Positive = 1e-8
@@ -100,8 +149,16 @@ class TrainConfig(_Value):
     """Spread the times of a batch evenly: the same loss in expectation, less noise."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    subjects: Text = "*"
+    """Pattern (*, ?, [...]) of the names of the subjects to use; the others are never read."""
+    views: tuple[View, ...] = VIEWS
+    """Which pictures of a subject to use, where a data set has several."""
     validation_subjects: Annotated[int, Field(ge=0)] = 0
-    """Training subjects set aside, whose loss stands in log.csv."""
+    """Subjects set aside, drawn by the seed, whose loss stands in log.csv."""
+    test_subjects: Annotated[int, Field(ge=0)] = 0
+    """Subjects set aside, drawn by the seed, that no part of training sees; not counting those in DATA/test."""
+    sample_epochs: Annotated[int, Field(ge=0)] = 10
+    """Every so many epochs a picture of translated validation slices is made; 0 for none."""
     data: Text = "unnamed"
     """What the data are, in one line; goes into the model card."""
     licence: Text = "unknown"
@@ -110,6 +167,20 @@ class TrainConfig(_Value):
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
+        if self.method in {"cnn", "wgan-gp"} and self.preconditioning != "none":
+            raise ValueError(
+                f'preconditioning is for noise models; method "{self.method}" has none'
+            )
+        if self.epochs > self.most_epochs:
+            raise ValueError(f"epochs {self.epochs} is more than most_epochs {self.most_epochs}")
+        if self.schedule == "cosine" and not self.steps and self.epochs != self.most_epochs:
+            raise ValueError(
+                'schedule "cosine" needs to know the end: set steps, or most_epochs equal to epochs'
+            )
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch {self.batch} is not a multiple of accumulate {self.accumulate}"
+            )
         if self.weighting == "unit" and self.preconditioning != "residual":
             raise ValueError('weighting "unit" is for preconditioning "residual"')
         for name, value in _flat(self.model_dump()):
@@ -124,18 +195,30 @@ class TrainConfig(_Value):
         return self
 
     @property
-    def process(self) -> DDPM | VESDE:
-        """The noise process of the method."""
-        return self.ddpm if self.method == "ddpm" else self.sde
+    def process(self) -> DDPM | VESDE | Direct:
+        """The noise process of the method; of a direct network the one without noise."""
+        match self.method:
+            case "ddpm":
+                return self.ddpm
+            case "sde":
+                return self.sde
+            case "cnn" | "wgan-gp":
+                return Direct()
+
+    @property
+    def preparation(self) -> Preparation:
+        """How slices are prepared, the same as at inference."""
+        image = Image(size=self.size, spacing_mm=self.spacing_mm, multiple=self.unet.multiple)
+        return Preparation(image, self.mr_normalisation)
 
     def total_steps(self, slices: int) -> int:
-        """`steps`, or the optimiser steps that `epochs` over so many slices take."""
-        return self.steps or -(-self.epochs * slices // self.batch)
+        """The most optimiser steps over so many slices: `steps`, or those of `most_epochs`."""
+        return self.steps or -(-self.most_epochs * slices // self.batch)
 
     def dumps(self) -> str:
         """The recipe as TOML, every field of it."""
         content: dict[str, Any] = self.model_dump(mode="python", exclude_none=True)
-        return "\n".join(_toml(content)) + "\n"
+        return to_toml(content)
 
     def differences(self, other: TrainConfig) -> list[str]:
         """The dotted names of the fields in which two recipes differ."""
@@ -148,33 +231,43 @@ class TrainConfig(_Value):
 def load_config(
     text: str, source: str, overrides: Mapping[str, object] | None = None
 ) -> TrainConfig:
-    """The recipe in a TOML text; `overrides` are top-level fields that take precedence, None meaning none;
-    `epochs` among them takes the place of the recipe's `steps`.
-
-    A UsageError names `source` and the first field that is unknown or out of range.
-    """
-    try:
-        content: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}") from error
-    chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
-    if "epochs" in chosen:
-        content.pop("steps", None)
-    content |= chosen
-    return validated(content, source)
+    """The recipe in a TOML text; `overrides` as in `resolved`."""
+    return resolved(from_toml(text, source), source, overrides)
 
 
 def read_config(path: Path, overrides: Mapping[str, object] | None = None) -> TrainConfig:
-    """The recipe in a TOML file."""
+    """The recipe in a TOML or YAML file; `overrides` as in `resolved`."""
+    if path.suffix.lower() not in READERS:
+        endings = ", ".join(READERS)
+        raise UsageError(
+            f"{path.name}: unknown kind of recipe; its name must end in one of {endings}"
+        )
+    read = READERS[path.suffix.lower()]
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise UsageError(f"{path.name}: cannot read this recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path.name}: not TOML: byte {error.start} is not UTF-8; save it as UTF-8"
+            f"{path.name}: not text: byte {error.start} is not UTF-8; save it as UTF-8"
         ) from error
-    return load_config(text, path.name, overrides)
+    return resolved(read(text, path.name), path.name, overrides)
+
+
+def resolved(
+    content: Mapping[str, Any], source: str, overrides: Mapping[str, object] | None = None
+) -> TrainConfig:
+    """The recipe with these fields; `overrides` are top-level fields that take precedence, None meaning none;
+    `epochs` among them takes the place of the recipe's `steps` and `most_epochs`.
+
+    A UsageError names `source` and the first field that is unknown or out of range.
+    """
+    chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
+    fields = dict(content)
+    if "epochs" in chosen:
+        fields.pop("steps", None)
+        chosen["most_epochs"] = chosen["epochs"]
+    return validated(fields | chosen, source)
 
 
 def validated(content: Mapping[str, Any], source: str) -> TrainConfig:
@@ -189,29 +282,6 @@ def validated(content: Mapping[str, Any], source: str) -> TrainConfig:
         message = str(fault["msg"]).removeprefix("Value error, ")
         met = "" if place == "recipe" else f", got {fault['input']!r}"
         raise UsageError(f"{source}: {place}: {message}{met}") from error
-
-
-def _toml(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Lines of TOML: the plain keys first, then a section for every inner table."""
-    for name, value in table.items():
-        if not isinstance(value, Mapping):
-            yield f"{name} = {_toml_value(value)}"
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            yield f"\n[{prefix}{name}]"
-            yield from _toml(value, f"{prefix}{name}.")
-
-
-def _toml_value(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case list() | tuple():
-            return f"[{', '.join(_toml_value(item) for item in value)}]"
-        case _:
-            return json.dumps(str(value), ensure_ascii=False)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,7 +1,7 @@
-"""Paired slices for training: read from DICOM once, cached as arrays that are mapped, not loaded.
+"""Paired slices for training: read and prepared once a subject, cached as arrays that are mapped, not loaded.
 
-A data set is a folder of subjects, or one with a folder `train` of subjects, each holding an MR and a CT series in one
-frame of reference. The MR goes through the same preparation as at inference, the CT onto the same model grid.
+A data set is a folder of subjects in one of the layouts of mrct_runtime.paired, or one with a folder `train` of
+subjects. The MR goes through the same preparation as at inference, the CT onto the same model grid.
 """
 
 from __future__ import annotations
@@ -13,80 +13,150 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct_runtime.dicom.reading import read_pair
-from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
-from mrct_runtime.manifest import Image
+from mrct_runtime.errors import InputRejectedError, MrctError, NoInputError, UsageError
+from mrct_runtime.intensity import HuWindow
 from mrct_runtime.output_folder import OutputFolder
-from mrct_runtime.translate import AIR_HU, conditioned
+from mrct_runtime.paired import (
+    Slices,
+    Subject,
+    complaints,
+    digest,
+    find_subjects,
+    passed_over,
+    prepare,
+)
+from mrct_runtime.translate import AIR_HU
 from mrct_train.config import TrainConfig
 
 Images: TypeAlias = NDArray[np.float32]
+Indices: TypeAlias = NDArray[np.int64]
+
+_ARRAYS: Final = Slices._fields
+_FACTS: Final = "facts.json"
+_WINDOW: Final = HuWindow()
+# Raised with every change of what the cache holds or how slices are prepared.
+_FORMAT: Final = 2
 
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a network is trained on: counts, the sha256 of all slices, and the CT's mean and deviation in [0, 1]."""
+    """What a network is trained on: counts, the sha256 of its slices, and the CT's mean and deviation in [0, 1].
+
+    `digests` has one entry a subject, so that an evaluation can tell whether a subject was trained on.
+    """
 
     subjects: int
     slices: int
     fingerprint: str
     mean: float
     deviation: float
+    digests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """The subjects of each part, by their places in the data set; no subject is in two."""
+
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+    @classmethod
+    def draw(cls, subjects: int, config: TrainConfig) -> Split:
+        """The recipe's validation and test subjects, drawn by its seed; the rest are for training."""
+        validation, test = config.validation_subjects, config.test_subjects
+        if validation + test >= subjects:
+            raise UsageError(
+                f"validation_subjects {validation} and test_subjects {test} leave none of "
+                f"{subjects} subjects to train on"
+            )
+        order = np.random.default_rng(config.seed).permutation(subjects).tolist()
+        parts = order[validation + test :], order[:validation], order[validation:][:test]
+        return cls(*(tuple(sorted(part)) for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSubject:
+    """A subject's slices, mapped from the cache, and the sha256 of what a network sees of them."""
+
+    name: str
+    slices: Slices
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.slices.mr)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """MR and CT slices [N, H, W] float32 in [0, 1], and how many belong to each subject, in order."""
+    """The subjects of a data set as one sequence of slices, in units of the network."""
 
-    mr: Images
-    ct: Images
-    counts: tuple[int, ...]
+    subjects: tuple[PreparedSubject, ...]
+    window: HuWindow = _WINDOW
+    outside: str = "keep"
 
-    def __post_init__(self) -> None:
-        if self.mr.shape != self.ct.shape or self.mr.ndim != 3:
-            raise InputRejectedError(
-                f"MR {self.mr.shape} and CT {self.ct.shape} are not paired slices"
-            )
-        if sum(self.counts) != len(self.mr) or not self.counts:
-            raise InputRejectedError(
-                f"{len(self.mr)} slices do not belong to subjects of {self.counts}"
-            )
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Slices of each subject, in order."""
+        return tuple(len(subject) for subject in self.subjects)
 
-    def of(self, subjects: Sequence[int]) -> NDArray[np.int64]:
+    def of(self, subjects: Sequence[int]) -> Indices:
         """The indices of these subjects' slices."""
         start = np.concatenate([[0], np.cumsum(self.counts)])
         parts = [np.arange(start[s], start[s + 1]) for s in sorted(subjects)]
         return np.concatenate(parts) if parts else np.arange(0)
 
-    def split(self, held_out: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The slices of the training and of the validation subjects; never one subject in both."""
-        if held_out >= len(self.counts):
-            raise UsageError(
-                f"validation_subjects is {held_out}, but there are {len(self.counts)} subjects in all"
+    def batch(self, indices: Sequence[int] | Indices) -> tuple[Images, Images]:
+        """(x_0, y), the CT and the MR [B, 1, N, N] in [0, 1]; the CT is cut at the ends of the HU window."""
+        places = [self._place(int(index)) for index in indices]
+        x0 = np.stack([self._ct(slices, s) for slices, s in places])[:, None]
+        y = np.stack([slices.mr[s] for slices, s in places])[:, None]
+        return x0, y
+
+    def measured(self, indices: Sequence[int] | Indices) -> tuple[Images, NDArray[np.bool_]]:
+        """The CT in HU, not cut at the window, and the body masks, both [B, N, N]."""
+        places = [self._place(int(index)) for index in indices]
+        hu = np.stack([slices.hu[s] for slices, s in places])
+        return hu, np.stack([slices.body[s] for slices, s in places])
+
+    def summary(self, training: Sequence[int]) -> DataSummary:
+        """Counts and CT statistics of the training subjects, summed slice by slice in float64."""
+        total, squares, pixels = 0.0, 0.0, 0
+        for index in self.of(training):
+            x0 = self._ct(*self._place(int(index))).astype(np.float64)
+            total, squares, pixels = (
+                total + x0.sum(),
+                squares + np.square(x0).sum(),
+                pixels + x0.size,
             )
-        order = np.random.default_rng(seed).permutation(len(self.counts)).tolist()
-        return self.of(order[held_out:]), self.of(order[:held_out])
+        mean = total / pixels
+        digests = tuple(self.subjects[s].digest for s in sorted(training))
+        return DataSummary(
+            subjects=len(training),
+            slices=len(self.of(training)),
+            fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
+            mean=mean,
+            deviation=math.sqrt(max(squares / pixels - mean**2, 0.0)),
+            digests=digests,
+        )
 
-    def summary(self, training: NDArray[np.int64], subjects: int) -> DataSummary:
-        """Counts and CT statistics of the training slices, summed slice by slice in float64."""
-        pixels = len(training) * self.ct[0].size
-        mean = sum(float(self.ct[i].sum(dtype=np.float64)) for i in training) / pixels
-        squares = sum(float(np.square(self.ct[i] - np.float64(mean)).sum()) for i in training)
-        deviation = math.sqrt(squares / pixels)
-        return DataSummary(subjects, len(training), self.fingerprint(), mean, deviation)
+    def _place(self, index: int) -> tuple[Slices, int]:
+        for subject in self.subjects:
+            if index < len(subject):
+                return subject.slices, index
+            index -= len(subject)
+        raise IndexError(index)
 
-    def fingerprint(self) -> str:
-        """sha256 over the shape and every voxel."""
-        digest = hashlib.sha256(repr((self.mr.shape, self.counts)).encode())
-        for images in (self.mr, self.ct):
-            for image in images:
-                digest.update(np.ascontiguousarray(image).data)
-        return digest.hexdigest()
+    def _ct(self, slices: Slices, s: int) -> Images:
+        hu = slices.hu[s]
+        if self.outside == "air":
+            hu = np.where(slices.body[s], hu, np.float32(AIR_HU))
+        return np.clip(self.window.to_unit(hu), 0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +167,7 @@ class Order:
     an epoch, so that no slice is left out.
     """
 
-    slices: NDArray[np.int64]
+    slices: Indices
     batch: int
     seed: int
 
@@ -107,10 +177,10 @@ class Order:
         # A permutation is as long as the data, and consecutive batches need the same one.
         object.__setattr__(self, "_permutation", lru_cache(maxsize=2)(self._draw))
 
-    def indices(self, step: int) -> NDArray[np.int64]:
+    def indices(self, step: int) -> Indices:
         """The slices [B] of step 0, 1, ..."""
         places = np.arange(step * self.batch, (step + 1) * self.batch)
-        permutation: Callable[[int], NDArray[np.int64]] = getattr(self, "_permutation")  # noqa: B009
+        permutation: Callable[[int], Indices] = getattr(self, "_permutation")  # noqa: B009
         return np.array(
             [permutation(int(k // len(self.slices)))[k % len(self.slices)] for k in places]
         )
@@ -119,64 +189,70 @@ class Order:
         """How many epochs are complete before step 0, 1, ..."""
         return step * self.batch // len(self.slices)
 
-    def _draw(self, epoch: int) -> NDArray[np.int64]:
+    def _draw(self, epoch: int) -> Indices:
         return np.random.default_rng([self.seed, epoch]).permutation(self.slices)
 
 
 def load_pairs(
     folder: Path, config: TrainConfig, cache: Path, report: Callable[[str], None]
 ) -> Pairs:
-    """The training slices of a data set, from the cache where its files and the recipe are unchanged."""
-    subjects = find_subjects(folder)
-    place = cache / _key(subjects, config)
-    if not place.is_dir():
-        report(f"reading {len(subjects)} subjects")
-        pairs = [read_subject(subject, config) for subject in subjects]
-        with OutputFolder.claim(place) as output:
-            for name, images in zip(("mr", "ct"), zip(*pairs, strict=True), strict=True):
-                np.save(output.partial / f"{name}.npy", np.concatenate(images))
-            counts = json.dumps([len(mr) for mr, _ in pairs])
-            (output.partial / "counts.json").write_text(counts, "utf-8")
-            output.commit()
-    return Pairs(
-        mr=np.load(place / "mr.npy", mmap_mode="r"),
-        ct=np.load(place / "ct.npy", mmap_mode="r"),
-        counts=tuple(json.loads((place / "counts.json").read_text("utf-8"))),
-    )
+    """The recipe's subjects of a data set, from the cache where their files and the preparation are unchanged.
 
-
-def find_subjects(folder: Path) -> list[Path]:
-    """The folders of the subjects, sorted by name: those in `folder/train` where there is one, else in `folder`."""
+    One subject is in memory at a time. An error names the subject; `report` is told of oddities.
+    """
     root = folder / "train" if (folder / "train").is_dir() else folder
-    subjects = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    if not subjects:
-        raise NoInputError(
-            f"{folder}: no subject folders here; expected {folder.name}/train/SUBJECT/"
-        )
-    return subjects
+    subjects = find_subjects(root, config.subjects)
+    report(f"{len(subjects)} subjects")
+    if config.subjects == "*" and (others := passed_over(root, subjects)):
+        report(f"warning: passed over, no MR and no CT in: {', '.join(others)}")
+    prepared = [_cached(subject, config, cache, report) for subject in subjects]
+    return Pairs(tuple(prepared), config.hu_window, config.outside)
 
 
-def read_subject(folder: Path, config: TrainConfig) -> tuple[Images, Images]:
-    """One subject's MR and CT [S, H, W] in [0, 1] on the model grid; the CT is cut at the ends of the HU window."""
-    mr_series, ct_series = read_pair(folder)
-    image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
-    condition, *_ = conditioned(mr_series.volume, config.mr_normalisation, image)
-    hu = ct_series.volume.resample(condition.grid, fill=AIR_HU)
-    ct = np.clip(config.hu_window.to_unit(hu.array), 0.0, 1.0)
-    for name, array in (("MR", condition.array), ("CT", ct)):
-        if not np.isfinite(array).all():
-            raise InputRejectedError(
-                f"{folder.name}: the {name} holds NaN or infinite values; leave it out"
-            )
-    return condition.array.astype(np.float32), ct.astype(np.float32)
+def _cached(
+    subject: Subject, config: TrainConfig, cache: Path, report: Callable[[str], None]
+) -> PreparedSubject:
+    place = cache / _key(subject, config)
+    if not (place / _FACTS).is_file():
+        report(f"reading {subject.name}")
+        try:
+            slices, warnings = read_subject(subject, config)
+        except MrctError as error:
+            raise type(error)(f"{subject.name}: {error}") from error
+        _store(place, slices, warnings)
+    mapped = Slices(*(np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
+    facts = json.loads((place / _FACTS).read_text("utf-8"))
+    for warning in facts["warnings"]:
+        report(f"warning: {subject.name}: {warning}")
+    return PreparedSubject(subject.name, mapped, facts["digest"])
 
 
-def _key(subjects: Sequence[Path], config: TrainConfig) -> str:
-    """A digest of what the cached arrays depend on: files by name, size and time, and the fields of the recipe."""
-    fields = {"size", "spacing_mm", "mr_normalisation", "hu_window"}
-    content: list[Any] = [config.model_dump(mode="json", include=fields)]
-    for subject in subjects:
-        for path in sorted(p for p in subject.rglob("*") if p.is_file()):
-            status = path.stat()
-            content.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
+    """Writes the arrays and what is known of them; the folder appears when all of it is on the disk."""
+    size = sum(array.nbytes for array in slices)
+    with OutputFolder.claim(place, needed_bytes=size + 1_000_000) as output:
+        for name, array in zip(_ARRAYS, slices, strict=True):
+            np.save(output.partial / f"{name}.npy", array)
+        facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
+        (output.partial / _FACTS).write_text(facts, "utf-8")
+        output.commit()
+
+
+def read_subject(subject: Subject, config: TrainConfig) -> tuple[Slices, tuple[str, ...]]:
+    """A subject's slices of the recipe's views, prepared, and what is odd about them."""
+    pairs = tuple(pair for pair in subject.read() if pair.view in config.views)
+    if not pairs:
+        raise InputRejectedError(f"has no picture of the views {', '.join(config.views)}")
+    parts = [prepare(pair, config.preparation) for pair in pairs]
+    slices = Slices(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return slices, complaints(pairs)
+
+
+def _key(subject: Subject, config: TrainConfig) -> str:
+    """A digest of what the cached arrays depend on: files by name, size and time, views, preparation and format."""
+    fields = {"size", "spacing_mm", "mr_normalisation", "views"}
+    content: list[Any] = [_FORMAT, config.model_dump(mode="json", include=fields)]
+    for path in sorted(subject.files):
+        status = path.stat()
+        content.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

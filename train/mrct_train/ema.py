@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema:
@@ -23,6 +23,7 @@ class Ema:
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after step k = 0, 1, ..."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
-        for average, weight in pairs:
-            average.lerp_(weight, 1 - keep)
+        averages: list[Tensor] = list(self.network.parameters())
+        weights: list[Tensor] = list(network.parameters())
+        # All in one call, which takes a GPU few kernels; as in torch.optim.swa_utils.
+        torch._foreach_lerp_(averages, weights, 1 - keep)

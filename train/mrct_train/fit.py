@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,42 +15,21 @@ from typing import Any
 
 import torch
 
-from mrct_runtime.errors import EngineError, OutputError, UsageError
-from mrct_runtime.translate import MOST_THREADS
+from mrct_runtime.errors import OutputError
 from mrct_train import checkpoint as checkpoints
 from mrct_train.config import TrainConfig
-from mrct_train.data import Pairs
+from mrct_train.data import Pairs, Split
+from mrct_train.limits import Limits
+from mrct_train.log import TrainingProgress
+from mrct_train.ranks import Ranks, connect
 from mrct_train.trainer import Trainer
 
-REPORT_SECONDS = 10.0
+__all__ = ["Limits", "Outcome", "fit"]
 
+OBSERVE_SECONDS = 1.0
 
-@dataclass(frozen=True)
-class Limits:
-    """How a run is carried out; none of it changes what is computed, up to rounding on another device."""
-
-    device: str = "cpu"
-    threads: int | None = None
-    max_minutes: float = math.inf
-    checkpoint_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise _unknown(self.device) from error
-        if device.type == "cuda":
-            # PyTorch keeps an index in eight bits, so a large one comes back negative
-            if not 0 <= (device.index or 0) < torch.cuda.device_count():
-                raise EngineError(f"the device {self.device} is not available; use --device cpu")
-        elif device.type != "cpu":
-            raise _unknown(self.device)
-
-
-def _unknown(device: str) -> UsageError:
-    return UsageError(f"unknown device {device!r}; choose from cpu, cuda and cuda:N")
+# What a rank wants, agreed on after every step as the largest of all; a signal is its number more than the last.
+_GO_ON, _SAVE, _STOP = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -63,7 +42,7 @@ class Outcome:
 
     @property
     def finished(self) -> bool:
-        """True after the recipe's last step."""
+        """True after the recipe's last step, or at its plateau, where `total` is `step`."""
         return self.step >= self.total
 
 
@@ -73,32 +52,75 @@ def fit(
     run: Path,
     limits: Limits | None = None,
     report: Callable[[str], None] = lambda _: None,
+    observer: Callable[[TrainingProgress], None] = lambda _: None,
+    ranks: Ranks | None = None,
 ) -> Outcome:
-    """Train in the folder `run` to the recipe's end, a time limit or a signal, going on from its checkpoint."""
+    """Train in the folder `run` to the recipe's end, a time limit or a signal, going on from its checkpoint.
+
+    Every rank calls it alike; rank 0 alone writes, reports and tells the observer, at most every second.
+    """
     limits = limits or Limits()
+    ranks = ranks or connect(limits)
     if limits.threads:
         torch.set_num_threads(limits.threads)
-    trainer = _start(config, pairs, run, limits, report)
-    started = saved = reported = time.monotonic()
-    with _signals() as caught:
-        while trainer.progress.step < trainer.total:
-            trainer.advance()
-            now = time.monotonic()
-            if now - reported >= REPORT_SECONDS:
-                report(trainer.line())
-                reported = now
-            if caught or now - started >= limits.max_minutes * 60:
-                break
-            if now - saved >= limits.checkpoint_minutes * 60:
-                trainer.save()
-                saved = now
+    # All batches have one size, so the fastest convolutions are worth searching for on a GPU.
+    torch.backends.cudnn.benchmark = True
+    if ranks.rank:
+        report = observer = _silent
+    with closing(_start(config, pairs, run, ranks, report)) as trainer, _signals() as caught:
+        code = _loop(trainer, limits, caught, _Telling(observer))
+    total = trainer.progress.step if trainer.finished else trainer.total
+    return Outcome(trainer.progress.step, total, code - _STOP if code > _STOP else None)
+
+
+def _silent(_: object) -> None:
+    pass
+
+
+class _Telling:
+    """Tells the observer of a run, at most every second."""
+
+    def __init__(self, observer: Callable[[TrainingProgress], None]) -> None:
+        self.observer = observer
+        self.observed = time.monotonic()
+
+    def __call__(self, trainer: Trainer, now: float) -> None:
+        """Tell where the run stands, where that is due."""
+        if trainer.ranks.rank:
+            return
+        if now - self.observed >= OBSERVE_SECONDS:
+            self.observer(trainer.place())
+            self.observed = now
+
+
+def _loop(trainer: Trainer, limits: Limits, caught: list[int], tell: _Telling) -> int:
+    """The code that ended the run, which has been saved."""
+    started = saved = time.monotonic()
+    code, step = _GO_ON, trainer.progress.step
+    while code < _STOP and not trainer.finished:
+        trainer.advance()
+        now = time.monotonic()
+        tell(trainer, now)
+        wanted = _GO_ON
+        if caught:
+            wanted = _STOP + caught[0]
+        elif now - started >= limits.max_minutes * 60:
+            wanted = _STOP
+        elif now - saved >= limits.checkpoint_minutes * 60:
+            wanted = _SAVE
+        code = trainer.ranks.agree(wanted)
+        if code == _SAVE:
+            trainer.save()
+            saved, step = now, trainer.progress.step
+    if trainer.progress.step > step:
+        # A state that is on the disk already is not written again, lest a kill catch it being replaced.
         trainer.save()
-    report(trainer.line())
-    return Outcome(trainer.progress.step, trainer.total, caught[0] if caught else None)
+    tell.observer(trainer.place())
+    return code
 
 
 def _start(
-    config: TrainConfig, pairs: Pairs, run: Path, limits: Limits, report: Callable[[str], None]
+    config: TrainConfig, pairs: Pairs, run: Path, ranks: Ranks, report: Callable[[str], None]
 ) -> Trainer:
     """The run's trainer, restored from its checkpoint where it has one; never a silent restart."""
     last = checkpoints.latest(run, report)
@@ -107,15 +129,26 @@ def _start(
         raise OutputError(
             f"{run}: has a recipe but no checkpoint; remove it or name another output folder"
         )
-    trainer = Trainer(config, pairs, run, limits.device)
+    ranks.barrier()  # nothing is written before every rank has looked
+    trainer = Trainer(config, pairs, run, ranks)
     if last is None:
         # A folder that cannot be written is found before the first hour, not after it.
         trainer.save()
     else:
         trainer.restore(checkpoints.load(last))
         report(f"going on from step {trainer.progress.step} of {trainer.total}")
-    recipe.write_text(config.dumps(), "utf-8")
+    if ranks.rank == 0:
+        recipe.write_text(config.dumps(), "utf-8")
+        (run / "split.json").write_text(_split(config, pairs), "utf-8")
     return trainer
+
+
+def _split(config: TrainConfig, pairs: Pairs) -> str:
+    """The names of the subjects in each part, as JSON."""
+    split = Split.draw(len(pairs.subjects), config)
+    parts = {"training": split.training, "validation": split.validation, "test": split.test}
+    names = {part: [pairs.subjects[s].name for s in places] for part, places in parts.items()}
+    return json.dumps(names, indent=1) + "\n"
 
 
 @contextmanager

@@ -74,6 +74,32 @@ def unit_weight(process: Process, t: Tensor, deviation: float) -> Tensor:
     return 1 + torch.square(torch.tensor(ratio, dtype=torch.float64))
 
 
+class Example(NamedTuple):
+    """A batch of the noise predictor: its inputs x, y [B, 1, H, W] and t [B], the noise in x, and weights [B]."""
+
+    x: Tensor
+    y: Tensor
+    t: Tensor
+    eps: Tensor
+    weight: Tensor
+
+
+def examples(
+    process: Process, pair: tuple[Tensor, Tensor], drawn: Draw, weight: Tensor | None = None
+) -> Example:
+    """The batch that a pair (x_0, y) and a draw make; the weight is 1 where none is given."""
+    x0, y = pair
+    drawn = Draw(drawn.t, drawn.eps.to(x0))
+    t = drawn.t.to(x0)
+    weights = torch.ones_like(t) if weight is None else weight.to(x0)
+    return Example(noisy(process, x0, drawn), y, t, drawn.eps, weights)
+
+
+def squared_error(eps_hat: Tensor, example: Example) -> Tensor:
+    """mean w (eps_hat - eps)^2 [], over batch and pixels."""
+    return torch.mean(example.weight[:, None, None, None] * torch.square(eps_hat - example.eps))
+
+
 def eps_loss(
     network: nn.Module,
     process: Process,
@@ -81,9 +107,6 @@ def eps_loss(
     drawn: Draw,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """mean w (eps_hat - eps)^2 [], over batch and pixels; the pair is (x_0, y), each [B, 1, H, W], the weight [B]."""
-    x0, y = pair
-    drawn = Draw(drawn.t, drawn.eps.to(x0))
-    eps_hat = network(noisy(process, x0, drawn), y, drawn.t.to(x0))
-    squares = torch.square(eps_hat - drawn.eps)
-    return torch.mean(squares if weight is None else weight.to(x0)[:, None, None, None] * squares)
+    """The loss [] of a network on a pair (x_0, y), each [B, 1, H, W], with weights [B]."""
+    example = examples(process, pair, drawn, weight)
+    return squared_error(network(example.x, example.y, example.t), example)

@@ -1,4 +1,4 @@
-"""The network that samplers see: eps_hat(x, y, t), whatever the process and the preconditioning.
+"""The networks that samplers see: eps_hat(x, y, t), whatever the process and the preconditioning, and x_0(y).
 
 x = alpha(t) x_0 + std(t) eps. The authors' VE net returns h with score = h / std; as score = -eps / std, this one
 returns eps_hat = -h, so that both processes share one convention.
@@ -54,7 +54,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor, y: Tensor, t: Tensor) -> Tensor:
         """The noise in x [B, 1, H, W], estimated."""
         if self.residual is None or self.noise_level is None:
-            out: Tensor = self.unet(x, y, t)
+            out: Tensor = self.unet(torch.cat([x, y], dim=1), t)
             return out
         mean, deviation = self.residual.mean, self.residual.deviation
         level: tuple[Tensor, Tensor] = self.noise_level(t)
@@ -63,8 +63,21 @@ class Network(nn.Module):
         alpha, std = alpha[:, None, None, None], std[:, None, None, None]
         n = torch.sqrt(alpha * alpha * (deviation * deviation) + std * std)
         unit = (x - alpha * mean) / n
-        learned: Tensor = self.unet(unit, y, label)
+        learned: Tensor = self.unet(torch.cat([unit, y], dim=1), label)
         return (std / n) * unit + (alpha * deviation / n) * learned
+
+
+class DirectNetwork(nn.Module):
+    """x_0(y) [B, 1, H, W] of the MR y [B, 1, H, W] at once: the UNet without time, in units of [0, 1], not clipped."""
+
+    def __init__(self, unet_config: UNetConfig) -> None:
+        super().__init__()
+        self.unet = UNet(unet_config, inputs=1, timed=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """The CT that belongs to y [B, 1, H, W], estimated."""
+        out: Tensor = self.unet(y)
+        return out
 
 
 def noise_level(process: Process) -> nn.Module:

@@ -1,9 +1,10 @@
-"""The UNet of the paper's noise predictor: F(x, y, t), the noisy CT and the MR concatenated.
+"""The paper's UNet: F(images, t) of a noise predictor, or F(images) of a network that gives the CT at once.
 
-With the default `UNetConfig` it has 26.12 M parameters and takes 818 GFLOP for one 512 x 512 image, the authors'
-figures. The structure that meets both: two residual blocks a level on the way down, two in the middle and three a
-level on the way up, each of these with one skip concatenated; the Fourier features go straight into the Swish and
-Linear of every block, with no MLP between.
+With the default `UNetConfig` a noise predictor of two images, the noisy CT and the MR, has 26.12 M parameters and takes
+818 GFLOP for one 512 x 512 image, the authors' figures. The structure that meets both: two residual blocks a level on
+the way down, two in the middle and three a level on the way up, each of these with one skip concatenated; the Fourier
+features go straight into the Swish and Linear of every block, with no MLP between. Without time the same blocks have
+no Linear: 24.92 M parameters.
 """
 
 from __future__ import annotations
@@ -20,29 +21,31 @@ __all__ = ["UNet", "UNetConfig"]
 
 
 class UNet(nn.Module):
-    """F(x, y, t) [B, 1, H, W] of x, y [B, 1, H, W] and t [B]; H and W are multiples of `config.multiple`."""
+    """F [B, 1, H, W] of images [B, `inputs`, H, W] and, where `timed`, t [B]; H, W are multiples of `config.multiple`."""
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, *, inputs: int = 2, timed: bool = True) -> None:
         super().__init__()
-        self.embedding = FourierEmbedding(config.embedding, config.fourier_scale)
-        self.first = nn.Conv2d(2, config.base, 3, padding=1)
+        self.embedding = FourierEmbedding(config.embedding, config.fourier_scale) if timed else None
+        self.first = nn.Conv2d(inputs, config.base, 3, padding=1)
         widths = [config.base * multiplier for multiplier in config.multipliers]
         channels, skips = config.base, [config.base]
         down: list[nn.Module] = []
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
-                down.append(ResidualBlock(channels, width, config))
+                down.append(ResidualBlock(channels, width, config, timed=timed))
                 channels = width
                 skips.append(channels)
             if level < len(widths) - 1:
                 down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 skips.append(channels)
         self.down = nn.ModuleList(down)
-        self.middle = nn.ModuleList(ResidualBlock(channels, channels, config) for _ in range(2))
+        self.middle = nn.ModuleList(
+            ResidualBlock(channels, channels, config, timed=timed) for _ in range(2)
+        )
         up: list[nn.Module] = []
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                up.append(ResidualBlock(channels + skips.pop(), width, config))
+                up.append(ResidualBlock(channels + skips.pop(), width, config, timed=timed))
                 channels = width
             if level > 0:
                 up.append(Upsample(channels))
@@ -50,10 +53,10 @@ class UNet(nn.Module):
         self.norm = group_norm(channels, config.groups)
         self.last = zeroed(nn.Conv2d(channels, 1, 3, padding=1))
 
-    def forward(self, x: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """F [B, 1, H, W]; t is any noise label near [-2, 2], in fp32."""
-        embedding = functional.silu(self.embedding(t))
-        h = self.first(torch.cat([x, y], dim=1))
+    def forward(self, images: Tensor, t: Tensor | None = None) -> Tensor:
+        """F [B, 1, H, W]; t is any noise label near [-2, 2], in fp32, and only for a net with time."""
+        embedding = functional.silu(self.embedding(t)) if self.embedding else None
+        h = self.first(images)
         skips = [h]
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
@@ -84,21 +87,25 @@ class FourierEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """skip(h) + conv(swish(norm(conv(swish(norm(h))) + linear(embedding)))); the embedding arrives after its Swish."""
+    """skip(h) + conv(swish(norm(conv(swish(norm(h))) + linear(embedding)))); the embedding arrives after its Swish.
 
-    def __init__(self, channels: int, width: int, config: UNetConfig) -> None:
+    Without time the linear term is absent.
+    """
+
+    def __init__(self, channels: int, width: int, config: UNetConfig, *, timed: bool) -> None:
         super().__init__()
         self.norm1 = group_norm(channels, config.groups)
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1)
-        self.time = nn.Linear(config.embedding, width)
+        self.time = nn.Linear(config.embedding, width) if timed else None
         self.norm2 = group_norm(width, config.groups)
         self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
         self.skip = nn.Identity() if channels == width else nn.Conv2d(channels, width, 1)
 
-    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, h: Tensor, embedding: Tensor | None) -> Tensor:
         """[B, width, H, W] of h [B, channels, H, W] and the embedding [B, E]."""
         residual = self.conv1(functional.silu(self.norm1(h)))
-        residual = residual + self.time(embedding)[:, :, None, None]
+        if self.time is not None:
+            residual = residual + self.time(embedding)[:, :, None, None]
         residual = self.conv2(functional.silu(self.norm2(residual)))
         out: Tensor = self.skip(h) + residual
         return out

@@ -72,7 +72,8 @@ PRESENT = (
 class Derivation:
     """How the result was made: written into every object, and the same for all objects of one run.
 
-    text is the sentence for DerivationDescription: what the model is and how it was sampled.
+    text is the sentence for DerivationDescription: what the model is and how it was sampled. `recalibrated` tells
+    that the deviation is not the samples' own.
     """
 
     software_version: str
@@ -82,6 +83,7 @@ class Derivation:
     mc: int
     seed: int
     text: str = ""
+    recalibrated: bool = False
     made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone())
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ class Derivation:
         made = (
             f"{SYNTHETIC}. From MR by {MANUFACTURER} {self.software_version}, "
             f"bundle {self.bundle} (sha256 {self.bundle_sha256}), sampler {self.sampler}, "
-            f"{self.mc} Monte Carlo samples, seed {self.seed}. {self.text}"
+            f"{self.mc} Monte Carlo sample{'s' if self.mc > 1 else ''}, seed {self.seed}. {self.text}"
         )
         return plain(made, 1024)
 

@@ -51,7 +51,7 @@ def write_parametric_map(
 ) -> str:
     """The SOP instance UID of the file written: float32 HU [S, H, W], one frame a slice, on the source's grid.
 
-    The values are the spread of the Monte Carlo samples, not a calibrated error.
+    The values are the spread of the Monte Carlo samples, or what a recalibration made of it.
     """
     check_on_grid(std_hu, source)
     check_finite(std_hu.array, "the standard deviation")
@@ -71,6 +71,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
 
     array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
     first = source.headers[0]
+    spread = "Recalibrated spread" if derivation.recalibrated else "Spread"
     result: Dataset = hd.pm.ParametricMap(
         source_images=[_geometry_only(header, source) for header in source.headers],
         pixel_array=array,
@@ -88,7 +89,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
             hd.VOILUTTransformation(window_center=SHOWN_HU[0], window_width=SHOWN_HU[1])
         ],
         content_label="STD_HU",
-        content_description="Spread of Monte Carlo samples, RESEARCH USE ONLY",
+        content_description=f"{spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
     inherit_study(result, first, source.frame_of_reference_uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,7 @@ from mrct_runtime.dicom.header import number, silenced, text
 from mrct_runtime.dicom.scanning import READ_FAULTS, Scan, SeriesGroup, scan
 from mrct_runtime.dicom.selection import choose_mr
 from mrct_runtime.errors import InputRejectedError, SeriesError
-from mrct_runtime.volume import Volume
-
-# An MR and a CT whose voxel centres are closer than this are on one grid; headers carry rounded decimals.
-PAIR_TOLERANCE_MM = 0.01
+from mrct_runtime.volume import SAME_GRID_MM, Grid, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,20 +49,20 @@ def read_study(folder: Path | str, *, series: str | None = None) -> Series:
 
 
 def read_pair(folder: Path | str) -> tuple[Series, Series]:
-    """(MR, CT) of a training subject: the axial T2w MR and the one CT on its grid, sharing its frame of reference."""
+    """(MR, CT) of a training subject: the axial T2w MR and the one CT on its grid, sharing its frame of reference.
+
+    Of several such CT series the one that is called deformed is taken: it was registered to this MR, as Gold Atlas's
+    "Deformed 'CT 1' using CTtoMR DIR" was.
+    """
     found = scan(folder)
-    mr = _read_mr(found, None)
-    shared = [group for group in found.groups if _pairs_with(group, mr)]
-    if len(shared) != 1:
-        known = ", ".join(str(g) for g in found.groups if g.modality == "CT") or "no CT at all"
+    mr = _read_mr(found, None, "leave one alone in the folder")
+    chosen = _choose_ct(found.groups, mr)
+    _refuse_damaged(found, chosen)
+    ct = read_series(chosen)
+    if not ct.volume.grid.matches(mr.volume.grid, tolerance_mm=SAME_GRID_MM):
         raise SeriesError(
-            f"{mr}: {len(shared)} CT series share its frame of reference, one is needed; found {known}"
-        )
-    _refuse_damaged(found, shared[0])
-    ct = read_series(shared[0])
-    if not ct.volume.grid.matches(mr.volume.grid, tolerance_mm=PAIR_TOLERANCE_MM):
-        raise SeriesError(
-            f"{ct}: its grid {ct.volume.grid.shape} is not that of {mr}, {mr.volume.grid.shape}; "
+            f"{ct}: its grid ({ct.volume.grid}) is not that of {mr} ({mr.volume.grid}), voxels are up to "
+            f"{ct.volume.grid.apart_mm(mr.volume.grid):.2g} mm apart; "
             "resample the CT to the MR's slices and pixels first"
         )
     return mr, ct
@@ -96,10 +94,10 @@ def read_series(group: SeriesGroup) -> Series:
     )
 
 
-def _read_mr(found: Scan, series: str | None) -> Series:
+def _read_mr(found: Scan, series: str | None, advice: str = "name one with --series") -> Series:
     if not found.groups and found.unusable:
         _refuse_damaged(found, None)
-    choice = choose_mr(found.groups, series)
+    choice = choose_mr(found.groups, series, advice=advice)
     _refuse_damaged(found, choice.group)
     return replace(read_series(choice.group), reason=f"{choice.group}: {choice.reason}")
 
@@ -112,6 +110,39 @@ def _refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
             f"{len(lost)} image file{'s' if len(lost) > 1 else ''} of the study cannot be used, "
             f"the first ({lost[0].name}) is {lost[0].reason}; repair or take out"
         )
+
+
+def _choose_ct(groups: Sequence[SeriesGroup], mr: Series) -> SeriesGroup:
+    """The only CT series in the MR's frame of reference, or of several the one on its grid, the deformed one first."""
+    shared = [group for group in groups if _pairs_with(group, mr)]
+    if len(shared) == 1:
+        return shared[0]
+    if not shared:
+        known = _listed([group for group in groups if group.modality == "CT"]) or "no CT at all"
+        raise SeriesError(
+            f"{mr}: no CT series shares its frame of reference; found {known}; add the CT registered to it"
+        )
+    fitting = [group for group in shared if _lies_on(group, mr.volume.grid)]
+    deformed = [group for group in fitting if "deform" in group.description.lower()]
+    best = deformed or fitting
+    if len(best) != 1:
+        raise SeriesError(
+            f"{mr}: {len(shared)} CT series share its frame of reference, {len(fitting)} of them lie on its grid, "
+            f"one is needed: {_listed(best or shared)}; leave one alone in the folder"
+        )
+    return best[0]
+
+
+def _lies_on(group: SeriesGroup, grid: Grid) -> bool:
+    try:
+        _, own = stacked(group)
+    except SeriesError:
+        return False
+    return own.matches(grid, tolerance_mm=SAME_GRID_MM)
+
+
+def _listed(groups: Sequence[SeriesGroup]) -> str:
+    return ", ".join(str(group) for group in groups)
 
 
 def _pairs_with(group: SeriesGroup, mr: Series) -> bool:

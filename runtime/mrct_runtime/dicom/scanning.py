@@ -108,7 +108,7 @@ def scan(folder: Path | str) -> Scan:
     seen: set[str] = set()
     count = 0
     with silenced():
-        for path in _dicom_files(root):
+        for path in dicom_files(root):
             count += 1
             found = _image(path)
             if isinstance(found, Unusable):
@@ -131,10 +131,10 @@ def normal_of(header: Dataset) -> NDArray[np.float64]:
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
 
 
-def _dicom_files(root: Path) -> Iterator[Path]:
+def dicom_files(root: Path, *, deep: bool = True) -> Iterator[Path]:
     """Files with DICOM's prefix, and files that have it by their name alone: those were cut or overwritten."""
     for folder, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(folders) if deep else []
         paths = [Path(folder, name) for name in sorted(names)]
         whole = {path for path in paths if _has_prefix(path)}
         series = {_pattern(path.name) for path in whole}

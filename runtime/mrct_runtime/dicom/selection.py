@@ -46,7 +46,12 @@ def judge(group: SeriesGroup) -> Verdict:
     return Verdict(group, score, f"score {score:.2f} ({shown})")
 
 
-def choose_mr(groups: Sequence[SeriesGroup], series: str | None = None) -> Verdict:
+def choose_mr(
+    groups: Sequence[SeriesGroup],
+    series: str | None = None,
+    *,
+    advice: str = "name one with --series",
+) -> Verdict:
     """The one axial T2w series, or the one named by its UID or number; a tie is refused with the candidates."""
     found = [group for group in groups if group.modality == "MR"]
     if not found:
@@ -60,15 +65,13 @@ def choose_mr(groups: Sequence[SeriesGroup], series: str | None = None) -> Verdi
     )
     if not usable:
         raise SeriesError(
-            f"no axial T2-weighted series: {_listed(verdicts)}; name one with --series if that is wrong"
+            f"no axial T2-weighted series: {_listed(verdicts)}; {advice} if that is wrong"
         )
     best = usable[0]
     rivals = [v for v in usable if (best.score or 0.0) - (v.score or 0.0) < MIN_LEAD]
     if len(rivals) > 1:
         names = "; ".join(f"{v.group}, UID {v.group.uid}" for v in rivals)
-        raise SeriesError(
-            f"{len(rivals)} series are equally good axial T2w: {names}; name one with --series"
-        )
+        raise SeriesError(f"{len(rivals)} series are equally good axial T2w: {names}; {advice}")
     others = _listed([v for v in verdicts if v is not best])
     return Verdict(
         best.group, best.score, best.reason + (f"; not chosen: {others}" if others else "")

@@ -16,7 +16,7 @@ from mrct_runtime.errors import UsageError
 
 
 class Engine(Protocol):
-    """A network that predicts eps, and the place where its arrays live."""
+    """A network that predicts eps, or the image at once, and the place where its arrays live."""
 
     @property
     def xp(self) -> ModuleType:
@@ -29,7 +29,7 @@ class Engine(Protocol):
         ...
 
     def bind(self, cond: Array) -> Denoiser:
-        """eps(x, t) with the condition [B, 1, H, W] bound, until the next `bind`."""
+        """eps(x, t) with the condition [B, 1, H, W] bound, until the next `bind`; x_0 of a direct network."""
         ...
 
     def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:

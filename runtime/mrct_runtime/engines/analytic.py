@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser, Time, per_sample
-from mrct_runtime.process import Process
+from mrct_runtime.process import Direct, Process
 
 
 def _same(cond: Array) -> Array:
@@ -29,7 +29,7 @@ class Analytic:
     """Independent Gaussian pixels x_0 ~ N(m(y), s(y)^2) given the condition y.
 
     Then x_t ~ N(alpha m, alpha^2 s^2 + std^2), and the best eps_hat is std (x - alpha m) / (alpha^2 s^2 + std^2),
-    minus std times the score. Evaluated in float64.
+    minus std times the score. The best direct network gives m. Evaluated in float64.
     """
 
     process: Process
@@ -43,9 +43,11 @@ class Analytic:
         return np
 
     def bind(self, cond: Array) -> Denoiser:
-        """eps(x, t) for the condition [B, 1, H, W]."""
+        """eps(x, t), or x_0 of a direct process, for the condition [B, 1, H, W]."""
         cond = cond.astype(np.float64)
         m, variance = self.mean(cond), self.deviation(cond) ** 2
+        if isinstance(self.process, Direct):
+            return lambda _x, _t: m
 
         def eps(x: Array, t: Time) -> Array:
             alpha, std = schedule(self.process, t)

@@ -15,7 +15,7 @@ _PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxRuntime:
-    """A network in ONNX, run with inputs x, y [B, 1, H, W] and t [B] and the output eps, all float32.
+    """A network in ONNX: eps(x, y, t) or x0(y), images [B, 1, H, W] and t [B], all float32.
 
     `threads` defaults to the cores that this process may use.
     """
@@ -45,7 +45,7 @@ class OnnxRuntime:
         return np
 
     def bind(self, cond: Array) -> Denoiser:
-        """eps(x, t) for the condition [B, 1, H, W]; buffers are kept between conditions of one shape."""
+        """The network for the condition [B, 1, H, W]; buffers are kept between conditions of one shape."""
         if cond.ndim != 4 or cond.shape[1] != 1 or cond.shape[0] > self.max_batch:
             raise EngineError(
                 f"the condition must be [B, 1, H, W] with B up to {self.max_batch}, got {list(cond.shape)}"
@@ -73,12 +73,15 @@ class _Bound:
 
     def __init__(self, session: Any, shape: tuple[int, ...]) -> None:
         self._session = session
-        self.x, self.y, self.eps = (np.zeros(shape, np.float32) for _ in range(3))
+        self.x, self.y, self.out = (np.zeros(shape, np.float32) for _ in range(3))
         self.t = np.zeros(shape[0], np.float32)
         self._binding = session.io_binding()
-        for name, buffer in (("x", self.x), ("y", self.y), ("t", self.t)):
+        buffers = {"x": self.x, "y": self.y, "t": self.t}
+        for name in (value.name for value in session.get_inputs()):
+            buffer = buffers[name]
             self._binding.bind_input(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
-        self._binding.bind_output("eps", "cpu", 0, np.float32, shape, self.eps.ctypes.data)
+        (output,) = session.get_outputs()
+        self._binding.bind_output(output.name, "cpu", 0, np.float32, shape, self.out.ctypes.data)
 
     def release(self) -> None:
         """Let go of the session; a denoiser that outlives its engine does not keep the network."""
@@ -91,7 +94,7 @@ class _Bound:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # ONNX Runtime's exceptions share no public base
             raise EngineError(f"ONNX Runtime failed: {_first_line(error)}") from error
-        return self.eps
+        return self.out
 
 
 def _first_line(error: Exception) -> str:

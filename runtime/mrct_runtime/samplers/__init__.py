@@ -13,6 +13,7 @@ from mrct_runtime.arrays import Array, Denoiser, NoiseSource
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Process
 from mrct_runtime.samplers.ddpm import Ancestral
+from mrct_runtime.samplers.direct import OneEvaluation
 from mrct_runtime.samplers.em import EulerMaruyama
 from mrct_runtime.samplers.ode import ProbabilityFlow
 from mrct_runtime.samplers.pc import PredictorCorrector
@@ -21,6 +22,8 @@ from mrct_runtime.samplers.pc import PredictorCorrector
 class Sampler(Protocol):
     """A loop over network evaluations; its dataclass fields are its options."""
 
+    name: ClassVar[str]
+    """What --sampler calls it."""
     process: ClassVar[type[Any]]
     """The family of noise processes that it serves."""
 
@@ -44,10 +47,8 @@ class Sampler(Protocol):
 
 
 SAMPLERS: dict[str, type[Any]] = {
-    "ddpm": Ancestral,
-    "em": EulerMaruyama,
-    "pc": PredictorCorrector,
-    "ode": ProbabilityFlow,
+    kind.name: kind
+    for kind in (Ancestral, EulerMaruyama, PredictorCorrector, ProbabilityFlow, OneEvaluation)
 }
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
@@ -93,4 +94,8 @@ def recipe(recipe_name: str, sampler_name: str) -> dict[str, Any]:
     sampler_class(sampler_name)
     if recipe_name not in RECIPES:
         raise UsageError(f"unknown recipe {recipe_name!r}; choose from {', '.join(RECIPES)}")
+    if sampler_name not in RECIPES[recipe_name]:
+        raise UsageError(
+            f"the recipe {recipe_name!r} has nothing for sampler {sampler_name}: leave --recipe out"
+        )
     return dict(RECIPES[recipe_name][sampler_name])

@@ -28,11 +28,11 @@ def check_flag(name: str, value: object) -> None:
 
 
 def check_family(sampler: Any, process: Process) -> None:
-    """UsageError unless the sampler serves the process."""
+    """UsageError unless the sampler, or every sampler of the class, serves the process."""
     if not isinstance(process, sampler.process):
         raise UsageError(
-            f"{type(sampler).__name__} samples {sampler.process.__name__} models; this one is "
-            f"{type(process).__name__}: choose another --sampler or another bundle"
+            f"sampler {sampler.name} needs a {sampler.process.__name__} model, this one is a "
+            f"{type(process).__name__} model: choose another --sampler or another bundle"
         )
 
 

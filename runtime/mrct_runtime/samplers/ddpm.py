@@ -29,6 +29,7 @@ class Ancestral:
     of narrow pixels better.
     """
 
+    name: ClassVar[str] = "ddpm"
     process: ClassVar[type[DDPM]] = DDPM
 
     steps: int = 1000

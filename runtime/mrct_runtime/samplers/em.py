@@ -31,6 +31,7 @@ class EulerMaruyama:
     last step then leaves noise, unless `allow_residual_noise`. `predictor` "reverse-diffusion" ends in a full denoise.
     """
 
+    name: ClassVar[str] = "em"
     process: ClassVar[type[VESDE]] = VESDE
 
     steps: int = 1000

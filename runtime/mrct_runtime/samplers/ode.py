@@ -27,6 +27,7 @@ class ProbabilityFlow:
     `rtol` and `atol` ask for.
     """
 
+    name: ClassVar[str] = "ode"
     process: ClassVar[type[VESDE]] = VESDE
 
     steps: int = 1000

@@ -34,6 +34,7 @@ class PredictorCorrector:
     evaluations: with one corrector a level 1000 evaluations are 500 levels, as in the paper.
     """
 
+    name: ClassVar[str] = "pc"
     process: ClassVar[type[VESDE]] = VESDE
 
     steps: int = 1000

@@ -208,23 +208,39 @@ def test_a_synthetic_ct_is_no_training_target(pair):
     assert read_pair(folder)[1].number == 7
 
 
-def test_a_pair_needs_exactly_one_ct_in_the_frame_of_reference(pair):
+def test_a_pair_needs_a_ct_in_the_frame_of_reference(tmp_path):
+    write_series(tmp_path / "mr", GRID)
+    elements = {"FrameOfReferenceUID": "1.2.3"}
+    write_series(tmp_path / "ct", GRID, modality="CT", description="planning", elements=elements)
+    with pytest.raises(SeriesError, match=r"no CT series shares .* found series 4 'planning'"):
+        read_pair(tmp_path)
+
+
+def test_of_two_cts_the_one_on_the_grid_is_taken_and_of_two_there_the_deformed_one(pair):
     folder, _ = pair
-    write_series(folder / "second", GRID, modality="CT", number=8, description="again")
-    with pytest.raises(SeriesError, match="2 CT series share"):
+    other = make_grid((8, 12, 16), (3.0, 1.0, 1.25))
+    write_series(folder / "own", other, modality="CT", number=8, description="on its own grid")
+    assert read_pair(folder)[1].number == 7
+    write_series(folder / "second", GRID, modality="CT", number=9, description="again")
+    with pytest.raises(
+        SeriesError, match=r"3 CT series share .* 2 of them lie on its grid.*'again'"
+    ):
         read_pair(folder)
-    write_series(folder / "other" / "mr", GRID)
-    write_series(
-        folder / "other" / "ct", GRID, modality="CT", elements={"FrameOfReferenceUID": "1.2.3"}
-    )
-    with pytest.raises(SeriesError, match="0 CT series share"):
-        read_pair(folder / "other")
+    description = "Deformed 'CT 1' using CTtoMR DIR"
+    write_series(folder / "deformed", GRID, modality="CT", number=10, description=description)
+    assert read_pair(folder)[1].number == 10
+
+
+def test_a_ct_with_irregular_slices_lies_on_no_grid(pair):
+    folder, _ = pair
+    write_series(folder / "gap", GRID, modality="CT", number=8, description="gap", skip=(2,))
+    assert read_pair(folder)[1].number == 7
 
 
 def test_a_pair_needs_one_grid(tmp_path):
     write_series(tmp_path / "mr", GRID)
     write_series(tmp_path / "ct", make_grid((8, 12, 16), (3.0, 1.0, 1.25)), modality="CT", number=7)
-    with pytest.raises(SeriesError, match="resample the CT to the MR's slices"):
+    with pytest.raises(SeriesError, match=r"mm apart; resample the CT to the MR's slices"):
         read_pair(tmp_path)
 
 

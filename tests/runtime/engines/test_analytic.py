@@ -6,7 +6,7 @@ import pytest
 from mrct_runtime.engines import ENGINES, engine_class
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import DDPM, VESDE, Process
+from mrct_runtime.process import DDPM, VESDE, Direct, Process
 
 
 @pytest.mark.parametrize("process", [VESDE(), DDPM()])
@@ -21,6 +21,13 @@ def test_eps_is_the_regression_of_the_noise_on_the_image(process: Process, t: fl
     at = np.array([[[[0.0, 1.0]]]])
     found = eps(at, t)[0, 0, 0]
     np.testing.assert_allclose(found, offset + slope * at[0, 0, 0], atol=0.03 * max(1, slope))
+
+
+def test_of_a_direct_process_it_gives_the_mean_whatever_x_and_t_are() -> None:
+    y = np.random.default_rng(0).random((2, 1, 4, 4))
+    x0 = Analytic(Direct(), mean=lambda y: 2 * y).bind(y)
+    for x, t in ((np.zeros_like(y), 1.0), (np.full_like(y, 9.0), np.array([0.5, 0.1]))):
+        np.testing.assert_array_equal(x0(x, t), 2 * y)
 
 
 def test_a_time_for_each_sample_is_each_samples_own() -> None:

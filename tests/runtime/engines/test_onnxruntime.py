@@ -54,6 +54,23 @@ def test_the_bound_condition_is_used_with_one_time_or_a_time_a_sample(model: byt
     np.testing.assert_allclose(eps(x, times), expected, rtol=1e-6)
 
 
+def test_only_the_inputs_that_the_graph_has_are_bound() -> None:
+    """x0 = 2 y: a direct network, which takes neither x nor t."""
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["y", "y"], ["x0"])],
+        "direct",
+        [helper.make_tensor_value_info("y", floats, IMAGE)],
+        [helper.make_tensor_value_info("x0", floats, IMAGE)],
+    )
+    direct = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    engine = OnnxRuntime(direct.SerializeToString(), threads=1)
+    y = images(3)
+    x0 = engine.bind(y)
+    np.testing.assert_array_equal(x0(images(3, seed=1), 1.0), 2 * y)
+    np.testing.assert_array_equal(x0(images(3, seed=2), np.array([0.1, 0.5, 1.0])), 2 * y)
+
+
 def test_float64_states_are_taken(model: bytes) -> None:
     eps = OnnxRuntime(model, threads=1).bind(images(2))
     found = eps(images(2).astype(np.float64), 1.0)

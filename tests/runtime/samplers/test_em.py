@@ -109,5 +109,7 @@ def test_reverse_diffusion_ends_in_a_full_denoise_at_any_eps(eps: float) -> None
 def test_times_below_those_trained_at_are_refused() -> None:
     with pytest.raises(UsageError, match="needs a model trained there"):
         EulerMaruyama(200_000).check(VESDE())
-    with pytest.raises(UsageError, match="samples VESDE models; this one is DDPM"):
+    with pytest.raises(
+        UsageError, match="sampler em needs a VESDE model, this one is a DDPM model"
+    ):
         EulerMaruyama(100).check(DDPM())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from sampler_oracles import PROCESSES
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import RECIPES, SAMPLERS, recipe, sampler
@@ -8,12 +9,37 @@ from mrct_runtime.samplers import RECIPES, SAMPLERS, recipe, sampler
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_every_sampler_counts_its_steps_in_evaluations(name: str) -> None:
-    assert sampler(name, {"steps": 100}).evaluations == 100
+    steps = 1 if name == "direct" else 100
+    assert sampler(name, {"steps": steps}).evaluations == steps
 
 
-@pytest.mark.parametrize("recipe_name", list(RECIPES))
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_every_recipe_builds_every_sampler(recipe_name: str, name: str) -> None:
+def test_every_sampler_is_registered_under_its_own_name(name: str) -> None:
+    assert SAMPLERS[name].name == name
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_a_process_that_a_sampler_does_not_serve_is_refused_in_the_words_of_the_command(
+    name: str,
+) -> None:
+    for kind, process in PROCESSES.items():
+        if kind is SAMPLERS[name].process:
+            sampler(name).check(process)
+        else:
+            needs = f"sampler {name} needs a {SAMPLERS[name].process.__name__} model, this one is a"
+            with pytest.raises(UsageError, match=f"{needs} {kind.__name__} model"):
+                sampler(name).check(process)
+
+
+def test_a_recipe_says_that_it_has_nothing_for_a_direct_network() -> None:
+    with pytest.raises(UsageError, match="'paper' has nothing for sampler direct: leave --recipe"):
+        recipe("paper", "direct")
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "name"), [(recipe, name) for recipe in RECIPES for name in RECIPES[recipe]]
+)
+def test_every_recipe_builds_its_samplers(recipe_name: str, name: str) -> None:
     options = recipe(recipe_name, name)
     assert sampler(name, options).steps == options["steps"]
 

@@ -61,11 +61,21 @@ def signal(tissue: Properties, sequence: Sequence) -> float:
 
 
 def paints(
-    sequence: Sequence, appearance: Appearance, rng: np.random.Generator
+    sequence: Sequence,
+    appearance: Appearance,
+    rng: np.random.Generator,
+    other_hu: np.random.Generator | None = None,
 ) -> dict[Tissue, Paint]:
-    """The paint of every tissue for one subject; T2, PD and HU vary between subjects by a few per cent."""
+    """The paint of every tissue for one subject; T2, PD and HU vary between subjects by a few per cent.
+
+    With `other_hu` the HU, which the MR does not depend on, are drawn from it and all else stays.
+    """
+    drawn = {tissue: rng.normal(0, 1, 3) for tissue in PROPERTIES}
+    if other_hu is not None:
+        for by in drawn.values():
+            by[2] = other_hu.normal()
     own = {
-        tissue: _vary(properties, appearance.spread * np.clip(rng.normal(0, 1, 3), -2, 2))
+        tissue: _vary(properties, appearance.spread * np.clip(drawn[tissue], -2, 2))
         for tissue, properties in PROPERTIES.items()
     }
     fat, texture = own[Tissue.FAT], appearance.texture

@@ -54,10 +54,13 @@ def generate_subject(
     grid: GridSpec | None = None,
     appearance: Appearance | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    ct_draw: int = 0,
 ) -> Subject:
     """Subject number `subject` (from 1) of the data set `seed`: the same man on every grid.
 
-    `progress(done, total)` is called after each slice.
+    `progress(done, total)` is called after each slice. Another `ct_draw` gives another CT of the same anatomy under
+    the same MR, bit for bit: the HU of the tissues, which the MR does not show, and the noise are drawn anew.
     """
     grid = GridSpec() if grid is None else grid
     appearance = Appearance() if appearance is None else appearance
@@ -66,7 +69,8 @@ def generate_subject(
         for s in np.random.SeedSequence((seed, subject)).spawn(4)
     )
     man, sequence = _Man(random_anatomy(body), *_textures(look)), random_sequence(scan)
-    palette = paints(sequence, appearance, scan)
+    other = np.random.default_rng((seed, subject, ct_draw)) if ct_draw else None
+    palette = paints(sequence, appearance, scan, other)
     offset = np.round(scan.uniform((-8, -12, -40), (8, 12, 40)), 1)
     age, weight = int(scan.integers(52, 80)), float(np.round(scan.normal(82, 9), 1))
     shape = (grid.slices, grid.size, grid.size)
@@ -78,6 +82,8 @@ def generate_subject(
         signal *= coil(bias_plane(man.sensitivity, x, y, height), appearance.bias)
         mr[k] = mr_counts(signal, sequence, appearance.mr_noise, noise)
         ct[k] = ct_numbers(hu, grid.spacing, appearance, noise)
+        if other is not None:
+            ct[k] = ct_numbers(hu, grid.spacing, appearance, other)
         if progress is not None:
             progress(k + 1, grid.slices)
     origin = np.array([x[0], y[0], z[0]]) + offset

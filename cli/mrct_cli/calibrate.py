@@ -1,0 +1,194 @@
+"""mrct calibrate: the deviation of a bundle's samplers fitted to the errors of validation subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.command_line import words
+from mrct_cli.paths import PATH
+from mrct_runtime.errors import NoInputError, UsageError
+from mrct_runtime.samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from mrct_runtime.evaluation.calibration import Calibration, Reliability, Voxels
+    from mrct_runtime.evaluation.cases import Selection
+    from mrct_runtime.evaluation.contestants import Contestant
+    from mrct_runtime.evaluation.recalibration import Recalibration
+    from mrct_runtime.evaluation.runner import Evaluator
+
+_PARTS = ("validation", "unseen")
+_BY = ("tissue", "body")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("bundle_path", type=PATH, metavar="BUNDLE")
+@click.argument("data", type=PATH, metavar="DATA")
+@click.option(
+    "--samplers",
+    callback=words,
+    metavar="A,B,...",
+    help=f"Of {', '.join(SAMPLERS)}. [all that the bundle has a preset for]",
+)
+@click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names.")
+@click.option("--split", type=PATH, metavar="FILE", help="split.json of a training run on DATA.")
+@click.option(
+    "--part",
+    type=click.Choice(_PARTS),
+    default=_PARTS[0],
+    show_default=True,
+    help="Part of the split; unseen is all that is neither training nor validation.",
+)
+@click.option("--slices", type=int, help="Evenly spaced slices of a volume. [all]")
+@click.option(
+    "--by",
+    type=click.Choice(_BY),
+    default=_BY[0],
+    show_default=True,
+    help="A scale for air, soft tissue and bone each, or one for the whole body.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
+@click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
+@click.option("--dry-run", is_flag=True, help="Print the coverages; leave the bundle as it is.")
+@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+def calibrate(
+    bundle_path: Path,
+    data: Path,
+    samplers: list[str],
+    mc: int,
+    seed: int,
+    subjects: str,
+    split: Path | None,
+    part: str,
+    slices: int | None,
+    by: str,
+    device: str,
+    threads: int | None,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Fit the deviation of BUNDLE's samplers to their true errors on the paired data set DATA, and store the fit.
+
+    DATA holds the validation subjects, or a whole data set of which --split names them; never those of training or
+    test. mrct infer applies what is stored wherever sampler, options and --mc are the same.
+    """
+    # DICOM and array libraries take a second to import, which --help has not
+    from mrct_export.bundle_writer import rewrite
+    from mrct_runtime.bundle import Bundle
+    from mrct_runtime.evaluation.runner import Evaluator, Plan
+    from mrct_runtime.translate import Settings
+
+    bundle = Bundle.load(bundle_path)
+    plan = Plan(
+        samplers=tuple(samplers) or None,
+        settings=Settings(mc=mc, seed=seed, device=device, threads=threads),
+        selection=_selection(data, subjects, slices, split, part),
+    )
+    evaluator = Evaluator([bundle], data, plan)
+    _refuse_single_samples(evaluator)
+    for warning in evaluator.survey.warnings:
+        click.echo(f"mrct: warning: {warning}", err=True)
+    fitted = dict(bundle.manifest.uncertainty)
+    for contestant, voxels in _voxels(evaluator, quiet=quiet):
+        found = _fit(evaluator, contestant, voxels, by)
+        fitted[contestant.settings.sampler] = found
+        if not quiet:
+            click.echo("\n".join(_table(contestant, voxels, found)))
+    if not dry_run:
+        rewrite(bundle_path, uncertainty=fitted)
+    if not quiet:
+        end = "left as it is" if dry_run else "holds the recalibration now"
+        click.echo(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
+
+
+def _selection(
+    data: Path, pattern: str, slices: int | None, split: Path | None, part: str
+) -> Selection:
+    from mrct_runtime.evaluation.cases import Selection, SplitPart
+
+    if split is not None:
+        # the command offers these parts only
+        chosen: SplitPart = "unseen" if part == "unseen" else "validation"
+        return Selection(pattern=pattern, slices=slices, split=split, part=chosen)
+    if (data / "test").is_dir():
+        raise UsageError(
+            f"{data} has a folder of test subjects, which must stay unseen; give --split, "
+            "or as DATA a folder of validation subjects"
+        )
+    return Selection(pattern=pattern, slices=slices)
+
+
+def _refuse_single_samples(evaluator: Evaluator) -> None:
+    for contestant in evaluator.contestants:
+        if contestant.mc < 2:
+            raise UsageError(
+                f"sampler {contestant.settings.sampler} with mc {contestant.mc} has no deviation to fit; "
+                "take a sampling network and --mc 10"
+            )
+
+
+def _voxels(evaluator: Evaluator, *, quiet: bool) -> Iterator[tuple[Contestant, list[Voxels]]]:
+    """Each sampler with the voxels of every subject, when all are drawn."""
+    from mrct_runtime.evaluation.voxels import body_voxels
+
+    found: dict[str, list[Voxels]] = {each.label: [] for each in evaluator.contestants}
+    show = (lambda _: None) if quiet else AdvanceLines()
+    for contestant, case, drawn in evaluator.drawn(show):
+        voxels = body_voxels(case, drawn.moments, contestant.bundle.window)
+        if len(voxels):
+            found[contestant.label].append(voxels)
+    for contestant in evaluator.contestants:
+        if not found[contestant.label]:
+            raise NoInputError("no voxel of these slices lies in the body; take more --slices")
+        yield contestant, found[contestant.label]
+
+
+def _fit(
+    evaluator: Evaluator, contestant: Contestant, voxels: list[Voxels], by: str
+) -> Recalibration:
+    from mrct_runtime.evaluation.fitting import fit
+
+    chosen = evaluator.plan.selection
+    # no name of a folder or a subject: a bundle is passed on
+    data = "subjects of their own" if chosen.split is None else f"{chosen.part} part of the split"
+    return fit(
+        voxels,
+        contestant.options,
+        contestant.mc,
+        data=data,
+        slices=sum(evaluator.survey.slices.values()),
+        by_tissue=by == "tissue",
+    )
+
+
+def _table(contestant: Contestant, voxels: list[Voxels], fitted: Recalibration) -> Iterator[str]:
+    """Coverages and ENCE by tissue before and after, and the scales."""
+    from mrct_runtime.evaluation.calibration import calibration, recalibrated
+
+    n = contestant.mc
+    before = calibration(voxels, n)
+    after = calibration([recalibrated(each, fitted) for each in voxels], n)
+    yield f"{contestant.settings.sampler}: {n} samples a slice, {len(voxels)} subjects"
+    yield f"{'':6}{'voxels':>9}  {'covered by 50, 80, 95 % intervals':<44}{'ENCE':<16}scale"
+    for tissue, found in before.tissues.items():
+        scale = fitted.scales.get(tissue)
+        yield (
+            f"{tissue:6}{found.voxels:9}  {_row(before, tissue)} -> {_row(after, tissue)}"
+            f"    {_ence(found)} -> {_ence(after.tissues[tissue])}    "
+            + ("" if scale is None else f"{scale.factor:.2f} std + {scale.floor_hu:.1f} HU")
+        )
+
+
+def _row(found: Calibration, tissue: str) -> str:
+    covered = found.tissues[tissue].coverage.values()
+    return ", ".join(f"{interval.value:5.1%}" for interval in covered)
+
+
+def _ence(found: Reliability) -> str:
+    return "-" if found.ence is None else f"{found.ence:.2f}"

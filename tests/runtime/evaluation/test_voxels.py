@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from flat_pairs import write_pairs
+
+from mrct_runtime.evaluation.bootstrap import Bootstrap
+from mrct_runtime.evaluation.calibration import Voxels
+from mrct_runtime.evaluation.cases import Selection, load_case
+from mrct_runtime.evaluation.recalibration import Recalibration, Scale
+from mrct_runtime.evaluation.voxels import body_voxels, worth
+from mrct_runtime.intensity import HuWindow, MrNormalisation
+from mrct_runtime.manifest import Image
+from mrct_runtime.paired import Preparation, find_subjects
+from mrct_runtime.synthesis import Moments
+
+WINDOW = HuWindow()
+IMAGE = Image(size=32, spacing_mm=1.0, multiple=1)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = write_pairs(tmp_path_factory.mktemp("data") / "pairs", ("A1",))
+    (subject,) = find_subjects(folder)
+    return load_case(subject, Preparation(IMAGE, MrNormalisation()), Selection())
+
+
+def moments(case) -> Moments:
+    """A mean that is 20 HU too low, or cut off at the window's lower end, and a deviation that names the voxel."""
+    hu = case.parts[0].slices.hu
+    mean = (hu - 20 - WINDOW.low) / WINDOW.width
+    std = np.arange(hu.size).reshape(hu.shape) / WINDOW.width
+    return Moments(mean, std, 10, 0)
+
+
+def test_voxels_are_the_bodys_with_the_error_of_the_clamped_mean(case) -> None:
+    part = case.parts[0]
+    found = body_voxels(case, [moments(case)], WINDOW)
+    assert len(found) == part.body.sum()
+    truth = part.ct[part.body]
+    np.testing.assert_allclose(found.mean_hu, np.maximum(truth - 20, WINDOW.low), atol=0.01)
+    np.testing.assert_allclose(found.error_hu, truth - found.mean_hu, atol=0.01)
+    np.testing.assert_allclose(found.std_hu, np.flatnonzero(part.body), rtol=1e-5)
+
+
+def test_a_large_body_is_judged_by_the_same_voxels_every_time(case) -> None:
+    all_of_them = body_voxels(case, [moments(case)], WINDOW)
+    few, again = (body_voxels(case, [moments(case)], WINDOW, most=100) for _ in range(2))
+    assert len(few) == len(set(few.std_hu)) == 100
+    np.testing.assert_array_equal(few.std_hu, again.std_hu)
+    assert set(few.std_hu) <= set(all_of_them.std_hu)
+
+
+def test_the_report_has_the_raw_worth_and_the_recalibrated_one_where_there_is_one() -> None:
+    voxels = Voxels(np.zeros(200), np.ones(200), np.full(200, 4.0))
+    bootstrap = Bootstrap(resamples=100)
+    scale = Scale(factor=5.0, floor_hu=0.0)
+    recalibration = Recalibration(
+        options={}, mc=10, scales={"all": scale}, data="none", subjects=1, slices=1, coverage={}
+    )
+    assert set(worth([voxels], 10, None, bootstrap)) == {"raw"}
+    found = worth([voxels], 10, recalibration, bootstrap)
+    shares = [each["tissues"]["all"]["coverage"]["80"].value for each in found.values()]
+    assert shares == [0.0, 1.0]

@@ -1,0 +1,22 @@
+"""A recalibration made up for tests."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, cast
+
+from mrct_runtime.evaluation.recalibration import WHOLE, Recalibration, Scale
+from mrct_runtime.samplers import sampler
+
+
+def recalibration(name: str, *, mc: int, floor_hu: float = 0.0, **options: Any) -> Recalibration:
+    """For a sampler with these options: twice the deviation, over a floor."""
+    return Recalibration(
+        options=asdict(cast("Any", sampler(name, options))),
+        mc=mc,
+        scales={WHOLE: Scale(factor=2.0, floor_hu=floor_hu)},
+        data="nobody",
+        subjects=5,
+        slices=50,
+        coverage={"0.95": (0.6, 0.95)},
+    )
