@@ -32,16 +32,14 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
     """The exit code of one command line; every failure has been told in one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG_FLAG in arguments
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        with nullcontext() if debug else _libraries_silenced():
-            return _outcome(command, name, arguments)
-    except BaseException as error:  # noqa: BLE001  this is the border of the program
-        if debug:
-            traceback.print_exception(error)
-        return _report(error)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with _signals_raised() as raised:
+        try:
+            with nullcontext() if debug else _libraries_silenced():
+                return _outcome(command, name, arguments)
+        except BaseException as error:  # noqa: BLE001  this is the border of the program
+            if debug:
+                traceback.print_exception(error)
+            return _report(raised[0] if raised else error)
 
 
 def _outcome(command: click.Command, name: str, arguments: list[str]) -> int:
@@ -98,5 +96,21 @@ def _libraries_silenced() -> Iterator[None]:
         root.removeHandler(nowhere)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+@contextmanager
+def _signals_raised() -> Iterator[list[BaseException]]:
+    """SIGTERM and SIGINT as exceptions, and a list of them: a library that is being imported makes another error of one."""
+    raised: list[BaseException] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        raised.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+        raise raised[-1]
+
+    previous = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    # a background job of a shell ignores SIGINT, and goes on doing so
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        previous[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
+    try:
+        yield raised
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

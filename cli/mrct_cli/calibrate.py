@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mrct_runtime.evaluation.recalibration import Recalibration
     from mrct_runtime.evaluation.runner import Evaluator
 
-_PARTS = ("validation", "unseen")
 _BY = ("tissue", "body")
 
 
@@ -37,13 +37,11 @@ _BY = ("tissue", "body")
 @click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names.")
-@click.option("--split", type=PATH, metavar="FILE", help="split.json of a training run on DATA.")
 @click.option(
-    "--part",
-    type=click.Choice(_PARTS),
-    default=_PARTS[0],
-    show_default=True,
-    help="Part of the split; unseen is all that is neither training nor validation.",
+    "--split",
+    type=PATH,
+    metavar="FILE",
+    help="split.json of a training run on DATA: its validation subjects are taken.",
 )
 @click.option("--slices", type=int, help="Evenly spaced slices of a volume. [all]")
 @click.option(
@@ -65,7 +63,6 @@ def calibrate(
     seed: int,
     subjects: str,
     split: Path | None,
-    part: str,
     slices: int | None,
     by: str,
     device: str,
@@ -76,11 +73,12 @@ def calibrate(
     """Fit the deviation of BUNDLE's samplers to their true errors on the paired data set DATA, and store the fit.
 
     DATA holds the validation subjects, or a whole data set of which --split names them; never those of training or
-    test. mrct infer applies what is stored wherever sampler, options and --mc are the same.
+    test. What the bundle has for other samplers stays. mrct infer applies what is stored wherever sampler, options and
+    --mc are the same.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_export.bundle_writer import rewrite
-    from mrct_runtime.bundle import Bundle
+    from mrct_runtime.bundle import MODEL, Bundle
     from mrct_runtime.evaluation.runner import Evaluator, Plan
     from mrct_runtime.translate import Settings
 
@@ -88,34 +86,40 @@ def calibrate(
     plan = Plan(
         samplers=tuple(samplers) or None,
         settings=Settings(mc=mc, seed=seed, device=device, threads=threads),
-        selection=_selection(data, subjects, slices, split, part),
+        selection=_selection(data, subjects, slices, split),
     )
-    evaluator = Evaluator([bundle], data, plan)
+    # an earlier fit on these subjects is no reason to warn of them
+    unfitted = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": {}}))
+    evaluator = Evaluator([unfitted], data, plan)
     _refuse_single_samples(evaluator)
     for warning in evaluator.survey.warnings:
         click.echo(f"mrct: warning: {warning}", err=True)
-    fitted = dict(bundle.manifest.uncertainty)
-    for contestant, voxels in _voxels(evaluator, quiet=quiet):
-        found = _fit(evaluator, contestant, voxels, by)
+    fitted = {}
+    for contestant, subjects_voxels in _voxels(evaluator, quiet=quiet):
+        voxels = [each.voxels for each in subjects_voxels]
+        found = _fit(evaluator, contestant, subjects_voxels, by)
         fitted[contestant.settings.sampler] = found
         if not quiet:
             click.echo("\n".join(_table(contestant, voxels, found)))
     if not dry_run:
-        rewrite(bundle_path, uncertainty=fitted)
+        # hours may lie between: another calibration's fits are kept, another network is refused
+        rewrite(bundle_path, uncertainty=fitted, model_sha256=bundle.manifest.files[MODEL])
     if not quiet:
         end = "left as it is" if dry_run else "holds the recalibration now"
         click.echo(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
 
 
-def _selection(
-    data: Path, pattern: str, slices: int | None, split: Path | None, part: str
-) -> Selection:
-    from mrct_runtime.evaluation.cases import Selection, SplitPart
+def _selection(data: Path, pattern: str, slices: int | None, split: Path | None) -> Selection:
+    from mrct_runtime.evaluation.cases import Selection
 
+    folder = data.resolve()
+    if folder.name == "test" and (folder.parent / "train").is_dir():
+        raise UsageError(
+            f"{data} holds the test subjects of a data set, which must stay unseen; "
+            "give as DATA a folder of validation subjects, or the whole data set with --split"
+        )
     if split is not None:
-        # the command offers these parts only
-        chosen: SplitPart = "unseen" if part == "unseen" else "validation"
-        return Selection(pattern=pattern, slices=slices, split=split, part=chosen)
+        return Selection(pattern=pattern, slices=slices, split=split, part="validation")
     if (data / "test").is_dir():
         raise UsageError(
             f"{data} has a folder of test subjects, which must stay unseen; give --split, "
@@ -133,16 +137,23 @@ def _refuse_single_samples(evaluator: Evaluator) -> None:
             )
 
 
-def _voxels(evaluator: Evaluator, *, quiet: bool) -> Iterator[tuple[Contestant, list[Voxels]]]:
+class _Subject(NamedTuple):
+    """A subject's voxels, and the digests by which an evaluation knows it again."""
+
+    voxels: Voxels
+    digests: frozenset[str]
+
+
+def _voxels(evaluator: Evaluator, *, quiet: bool) -> Iterator[tuple[Contestant, list[_Subject]]]:
     """Each sampler with the voxels of every subject, when all are drawn."""
     from mrct_runtime.evaluation.voxels import body_voxels
 
-    found: dict[str, list[Voxels]] = {each.label: [] for each in evaluator.contestants}
+    found: dict[str, list[_Subject]] = {each.label: [] for each in evaluator.contestants}
     show = (lambda _: None) if quiet else AdvanceLines()
     for contestant, case, drawn in evaluator.drawn(show):
         voxels = body_voxels(case, drawn.moments, contestant.bundle.window)
         if len(voxels):
-            found[contestant.label].append(voxels)
+            found[contestant.label].append(_Subject(voxels, case.digests))
     for contestant in evaluator.contestants:
         if not found[contestant.label]:
             raise NoInputError("no voxel of these slices lies in the body; take more --slices")
@@ -150,7 +161,7 @@ def _voxels(evaluator: Evaluator, *, quiet: bool) -> Iterator[tuple[Contestant, 
 
 
 def _fit(
-    evaluator: Evaluator, contestant: Contestant, voxels: list[Voxels], by: str
+    evaluator: Evaluator, contestant: Contestant, subjects: list[_Subject], by: str
 ) -> Recalibration:
     from mrct_runtime.evaluation.fitting import fit
 
@@ -158,12 +169,14 @@ def _fit(
     # no name of a folder or a subject: a bundle is passed on
     data = "subjects of their own" if chosen.split is None else f"{chosen.part} part of the split"
     return fit(
-        voxels,
+        [subject.voxels for subject in subjects],
         contestant.options,
         contestant.mc,
         data=data,
         slices=sum(evaluator.survey.slices.values()),
         by_tissue=by == "tissue",
+        prior_mean=contestant.prior_mean,
+        subjects_sha256=sorted(set().union(*(subject.digests for subject in subjects))),
     )
 
 

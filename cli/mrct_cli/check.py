@@ -54,8 +54,9 @@ def check(data: Path, subjects: str, as_json: bool) -> None:
 
 def _inspected(data: Path, pattern: str, beside: list[str]) -> Iterator[Inspection]:
     """Every subject of every part, one at a time; `beside` gets the folders that are none."""
-    from mrct_runtime.paired import find_subjects, inspect, passed_over
+    from mrct_runtime.paired import find_subjects, inspect, passed_over, refuse_test_alone
 
+    refuse_test_alone(data)
     parts = [part for part in _PARTS if (data / part).is_dir()]
     nothing: list[NoInputError] = []
     for part in parts or [""]:

@@ -38,7 +38,11 @@ _PLACEHOLDERS = {"bundles": "BUNDLE...", "data": "DATA", "out": "OUT", "split": 
 )
 @click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of samples and intervals.")
-@click.option("--steps", type=int, help="Network evaluations a sample. [the bundle's preset]")
+@click.option(
+    "--steps",
+    type=int,
+    help="Network evaluations a sample; not of ode, which takes as many as it needs. [the bundle's preset]",
+)
 @click.option(
     "--recipe",
     type=click.Choice([_DEFAULT_RECIPE, *RECIPES]),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, Bundle, check_preset
-from mrct_runtime.errors import UsageError
+from mrct_runtime.errors import BundleError, UsageError
 from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.golden import GOLDEN, Golden
 from mrct_runtime.graph import Parametrisation
@@ -79,18 +79,30 @@ def rewrite(
     path: str | Path,
     *,
     presets: Presets | None = None,
-    uncertainty: Mapping[str, Recalibration] | None = None,
+    uncertainty: Mapping[str, Recalibration | None] | None = None,
+    model_sha256: str | None = None,
 ) -> Bundle:
-    """The bundle with these in place of its own, where given; only bundle.json is written, in one rename."""
+    """The bundle with these in place of its own, where given; only bundle.json is written, in one rename.
+
+    Recalibrations are merged into those that the bundle has now: other samplers keep theirs, None takes one out.
+    BundleError where `model_sha256`, the digest of the network that they were made with, is not that of the bundle.
+    """
     bundle = Bundle.load(path)
+    found = bundle.manifest.files[MODEL]
+    if model_sha256 is not None and model_sha256 != found:
+        raise BundleError(
+            f"{path}: its network has the sha256 {found}, not {model_sha256}: it was replaced meanwhile; "
+            "start again with the new one"
+        )
     content = bundle.manifest.model_dump(mode="json")
     if presets is not None:
         check_presets(bundle.process, presets)
         content["presets"] = {name: dict(options) for name, options in presets.items()}
     if uncertainty is not None:
-        check_uncertainty(bundle.process, uncertainty)
-        dumped = {name: fitted.model_dump(mode="json") for name, fitted in uncertainty.items()}
-        content["uncertainty"] = dumped
+        merged: dict[str, Recalibration | None] = {**bundle.manifest.uncertainty, **uncertainty}
+        kept = {name: fitted for name, fitted in merged.items() if fitted is not None}
+        check_uncertainty(bundle.process, kept)
+        content["uncertainty"] = {name: each.model_dump(mode="json") for name, each in kept.items()}
     manifest = Manifest.model_validate_json(json.dumps(content).encode())
     _replace_manifest(bundle.path, manifest)
     return Bundle.load(path)

@@ -32,9 +32,9 @@ class Uncertainty:
         if raw:
             return cls(None, "raw as asked for")
         options = asdict(cast("Any", sampling.sampler))
-        if recalibration.serves(options, sampling.mc):
+        if recalibration.serves(options, sampling.mc, sampling.prior_mean):
             return cls(recalibration, "fitted for this sampler with these options and samples")
-        differences = ", ".join(_differences(recalibration, options, sampling.mc))
+        differences = ", ".join(_differences(recalibration, options, sampling))
         why = f"the bundle's recalibration for sampler {sampler} is for {differences}"
         return cls(None, why, f"{why}: the uncertainty map is raw; take those settings")
 
@@ -47,10 +47,14 @@ class Uncertainty:
         return self.recalibration.apply(mean_hu, std_hu, body)
 
 
-def _differences(fitted: Recalibration, options: Mapping[str, Any], mc: int) -> Iterator[str]:
+def _differences(
+    fitted: Recalibration, options: Mapping[str, Any], sampling: Sampling
+) -> Iterator[str]:
     """What it was fitted for where this run has something else."""
-    if fitted.mc != mc:
-        yield f"mc {fitted.mc}, not {mc}"
+    if fitted.mc != sampling.mc:
+        yield f"mc {fitted.mc}, not {sampling.mc}"
+    if fitted.prior_mean != sampling.prior_mean:
+        yield f"samples that start around {fitted.prior_mean:g}, not {sampling.prior_mean:g}"
     for name in sorted(fitted.options.keys() | options.keys()):
         if fitted.options.get(name) != options.get(name):
             yield f"{name} {fitted.options.get(name)}, not {options.get(name)}"

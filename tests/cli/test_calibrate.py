@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from fitted import recalibration
 from flat_pairs import write_pairs
 from tiny_bundle import DEVIATION, write_tiny_bundle
 
@@ -13,6 +14,7 @@ from mrct_cli.boundary import run
 from mrct_cli.calibrate import calibrate
 from mrct_export.bundle_writer import rewrite
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.evaluation import fitting
 
 MC = 8
 NAMES = ("A1", "A2", "B1")
@@ -40,7 +42,8 @@ def test_the_fit_is_that_of_errors_which_are_the_means_alone(bundle, data, capsy
     assert code == 0, err
     found = Bundle.load(bundle).manifest.uncertainty["em"]
     assert (found.mc, found.subjects, found.slices) == (MC, 3, 3)
-    assert found.serves(found.options, MC)
+    assert found.serves(found.options, MC, Bundle.load(bundle).manifest.prior_mean)
+    assert len(found.subjects_sha256) == 3
     # the CT is the network's mean: an average of 8 misses it by sigma / sqrt(8), so sqrt(1 + 1/8) std' is to be that
     before, after = zip(*found.coverage.values(), strict=True)
     assert min(before) > 0.85
@@ -86,6 +89,45 @@ def test_test_subjects_are_not_fitted_on(bundle, tmp_path, capsys) -> None:
     code, _, line = told(capsys, bundle, tmp_path / "set")
     assert (code, line.count("\n")) == (2, 1)
     assert "test subjects, which must stay unseen; give --split" in line
+
+
+def test_a_folder_of_test_subjects_itself_is_refused_as_well(
+    bundle, tmp_path, capsys, monkeypatch
+) -> None:
+    for part in ("train", "test"):
+        write_pairs(tmp_path / "set" / part, NAMES)
+    monkeypatch.chdir(tmp_path / "set" / "test")
+    for data in (tmp_path / "set" / "test", "."):
+        code, _, line = told(capsys, bundle, data)
+        assert (code, line.count("\n")) == (2, 1)
+        assert "holds the test subjects of a data set, which must stay unseen" in line
+
+
+def test_only_the_validation_part_of_a_split_is_offered(bundle, data, capsys) -> None:
+    code, _, line = told(capsys, bundle, data, "--part", "unseen")
+    assert code == 2
+    assert "--part" in line
+
+
+def test_subjects_may_be_fitted_on_again_without_a_warning(bundle, data, capsys) -> None:
+    words = bundle, data, "--samplers", "em", "--mc", 2, "--quiet"
+    for _ in range(2):
+        assert told(capsys, *words) == (0, "", "")
+
+
+def test_what_another_calibration_stored_meanwhile_is_kept(
+    bundle, data, capsys, monkeypatch
+) -> None:
+    fit = fitting.fit
+
+    def meanwhile(*args, **kwargs):
+        rewrite(bundle, uncertainty={"ode": recalibration("ode", mc=4)})
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(fitting, "fit", meanwhile)
+    code, _, err = told(capsys, bundle, data, "--samplers", "em", "--mc", 2)
+    assert code == 0, err
+    assert set(Bundle.load(bundle).manifest.uncertainty) == {"em", "ode"}
 
 
 def test_one_sample_has_no_deviation_to_fit(bundle, data, capsys) -> None:

@@ -141,3 +141,11 @@ def test_a_missing_simpleitk_is_the_fault_of_the_subjects_that_need_it(run, tmp_
 def test_the_help_says_what_the_exit_codes_mean():
     out = CliRunner().invoke(load("check"), ["--help"]).output
     assert "4 where one cannot" in out
+
+
+def test_a_set_with_a_test_part_alone_is_refused_as_training_refuses_it(run, tmp_path):
+    write_synthrad(tmp_path / "test" / "A")
+    code, _, err = run(tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has a folder test but none called train" in err
+    assert run(tmp_path / "test")[0] == 0

@@ -127,6 +127,23 @@ def test_every_error_has_its_exit_code_and_one_line(error, code, failing, capsys
     assert capsys.readouterr().err.strip().count("\n") == 0
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_a_library_turned_into_another_error_is_told_as_the_signal(
+    sent, code, capsys
+):
+    @click.command()
+    def command():
+        try:
+            signal.raise_signal(sent)
+        except BaseException as error:
+            raise errors.EngineError("half imported") from error
+
+    before = signal.getsignal(sent)
+    assert run(command=command) == code
+    assert "nothing half-written" in error_of(capsys)
+    assert signal.getsignal(sent) is before
+
+
 def test_an_unexpected_error_tells_its_place_and_not_its_text(failing, capsys):
     assert run(command=failing(RuntimeError("PatientName DOE^JOHN"))) == 1
     told = error_of(capsys)

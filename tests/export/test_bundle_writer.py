@@ -11,7 +11,7 @@ from tiny_bundle import write_tiny_bundle
 
 from mrct_export.bundle_writer import read_presets, rewrite
 from mrct_runtime.bundle import Bundle
-from mrct_runtime.errors import OutputError, UsageError
+from mrct_runtime.errors import BundleError, OutputError, UsageError
 from mrct_runtime.process import Direct
 
 PRESETS = {"em": {"steps": 30, "predictor": "reverse-diffusion"}, "ode": {"rtol": 1e-3}}
@@ -45,7 +45,24 @@ def test_a_recalibration_is_stored_beside_the_presets_and_taken_out_again(path: 
     assert after.manifest.presets == PRESETS
     rewrite(path, presets=before.manifest.presets)
     assert Bundle.load(path).manifest.uncertainty == fitted
-    assert rewrite(path, uncertainty={}).sha256 == before.sha256
+    assert rewrite(path, uncertainty={"em": None}).manifest.uncertainty == {"ode": fitted["ode"]}
+    assert rewrite(path, uncertainty={"ode": None}).sha256 == before.sha256
+
+
+def test_a_recalibration_leaves_those_of_other_samplers(path: Path) -> None:
+    em, ode = recalibration("em", mc=10), recalibration("ode", mc=4)
+    rewrite(path, uncertainty={"em": em})
+    assert rewrite(path, uncertainty={"ode": ode}).manifest.uncertainty == {"em": em, "ode": ode}
+
+
+def test_what_was_fitted_to_another_network_is_not_written(path: Path) -> None:
+    before = (path / "bundle.json").read_bytes()
+    fitted = {"em": recalibration("em", mc=10)}
+    with pytest.raises(BundleError, match=r"not 0{64}: it was replaced meanwhile"):
+        rewrite(path, uncertainty=fitted, model_sha256="0" * 64)
+    assert (path / "bundle.json").read_bytes() == before
+    own = Bundle.load(path).manifest.files["model.onnx"]
+    assert rewrite(path, uncertainty=fitted, model_sha256=own).manifest.uncertainty == fitted
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from fitted import recalibration
+from fitted import PRIOR_MEAN, recalibration
 
 from mrct_runtime.samplers import sampler
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 
 FITTED = {"em": recalibration("em", mc=10, steps=50)}
-FIFTY = Sampling(sampler("em", {"steps": 50}), mc=10)
+FIFTY = Sampling(sampler("em", {"steps": 50}), mc=10, prior_mean=PRIOR_MEAN)
 STD = np.array([[[1.0, 4.0]]])
 BODY = np.array([[[True, True]]])
 
@@ -33,12 +35,20 @@ def test_it_is_applied_to_the_sampling_that_it_was_fitted_for() -> None:
 def test_of_any_other_sampling_the_deviation_stays_raw_and_that_is_told(
     options, mc: int, told: str
 ) -> None:
-    found = Uncertainty.of(FITTED, "em", Sampling(sampler("em", options), mc=mc), raw=False)
+    sampling = Sampling(sampler("em", options), mc=mc, prior_mean=PRIOR_MEAN)
+    found = Uncertainty.of(FITTED, "em", sampling, raw=False)
     assert found.recalibration is None
     assert told in found.why
     assert found.warning is not None
     assert f"{told}: the uncertainty map is raw" in found.warning
     assert np.array_equal(found.apply(0 * STD, STD, BODY), STD)
+
+
+def test_of_samples_that_start_around_another_mean_the_deviation_stays_raw() -> None:
+    found = Uncertainty.of(FITTED, "em", replace(FIFTY, prior_mean=0.0), raw=False)
+    assert found.recalibration is None
+    assert found.warning is not None
+    assert "is for samples that start around 0.25, not 0: the uncertainty map" in found.warning
 
 
 def test_a_deviation_asked_for_raw_or_without_any_recalibration_is_raw_without_a_warning() -> None:

@@ -8,15 +8,20 @@ from typing import Any, cast
 from mrct_runtime.evaluation.recalibration import WHOLE, Recalibration, Scale
 from mrct_runtime.samplers import sampler
 
+PRIOR_MEAN = 0.25
+"""That of the tiny bundle."""
+
 
 def recalibration(name: str, *, mc: int, floor_hu: float = 0.0, **options: Any) -> Recalibration:
     """For a sampler with these options: twice the deviation, over a floor."""
     return Recalibration(
         options=asdict(cast("Any", sampler(name, options))),
         mc=mc,
+        prior_mean=PRIOR_MEAN,
         scales={WHOLE: Scale(factor=2.0, floor_hu=floor_hu)},
         data="nobody",
         subjects=5,
+        subjects_sha256=(),
         slices=50,
         coverage={"0.95": (0.6, 0.95)},
     )

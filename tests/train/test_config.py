@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import DDPM, VESDE, Direct
-from mrct_train.config import TrainConfig, load_config, read_config
+from mrct_train.config import TrainConfig, load_config, read_config, validated
 
 
 def test_the_defaults_are_the_papers():
@@ -201,3 +201,9 @@ def test_the_committed_recipes_are_valid(request):
 def test_reading_a_recipe_loads_no_torch():
     code = "import mrct_train.config, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("method", ["cnn", "wgan-gp"])
+def test_stratified_times_are_refused_where_no_times_are_drawn(method):
+    with pytest.raises(UsageError, match=f'stratified is for noise models; method "{method}"'):
+        validated({"method": method, "stratified": True}, "test")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from paired_sets import GRID, head, write_gold_atlas, write_png, write_synthrad
 
-from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
+from mrct_runtime.errors import InputRejectedError, NoInputError, OutputError, UsageError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.paired import Slices, find_subjects, prepare
 from mrct_runtime.volume import Volume
@@ -55,6 +55,13 @@ def test_the_phantoms_training_subjects_are_read_and_the_test_subjects_never(tmp
     # air where the MR is dark outside, tissue of some tens of HU and fat of some -100 inside
     assert np.median(hu[:, 0, 0]) < -950
     assert -150 < np.median(hu[pairs.batch(pairs.of([0]))[1] > 0.3]) < 100
+
+
+def test_test_subjects_are_not_trained_on_where_there_is_no_training_part(tmp_path):
+    write_synthrad(tmp_path / "data" / "test" / "A")
+    with pytest.raises(UsageError, match="has a folder test but none called train"):
+        load(tmp_path / "data", tmp_path / "cache")
+    assert load(tmp_path / "data" / "test", tmp_path / "cache").counts == (5,)
 
 
 def test_slices_are_those_that_preparation_gives(mixed, tmp_path):
@@ -164,6 +171,76 @@ def test_odd_hu_are_told_every_time_and_do_not_end_training(tmp_path):
             "warning: passed over, no MR and no CT in: papers",
             "warning: A: 2 of 5400 voxels of the axial CT lie outside -1024 to 3071 HU, from -3000 to 900; they are cut",
         ]
+
+
+@pytest.mark.parametrize(
+    ("cut", "told"),
+    [
+        (0.0, []),
+        (0.02, ["warning: A: {share} of the body's voxels lie outside hu_window, -500 to 500 HU"]),
+    ],
+)
+def test_a_body_that_the_window_cuts_is_told(cut, told, tmp_path):
+    write_within(tmp_path / "data" / "A", cut)
+    lines = []
+    window = {"low": -500.0, "high": 500.0}
+    pairs = load(tmp_path / "data", tmp_path / "cache", lines.append, **GRIDDED, hu_window=window)
+    slices = pairs.subjects[0].slices
+    share = np.mean(abs(slices.hu[slices.body]) > 500)
+    assert share == pytest.approx(cut, abs=0.005)
+    found = [line for line in lines if "hu_window" in line]
+    assert found == [f"{line.format(share=f'{share:.2%}')}; they are cut" for line in told]
+
+
+def test_a_window_that_cuts_much_of_a_body_is_refused(tmp_path):
+    write_within(tmp_path / "data" / "A", 0.1)
+    load(tmp_path / "data", tmp_path / "cache", **GRIDDED)
+    with pytest.raises(
+        InputRejectedError, match=r"A: .* outside hu_window, -1024 to 500 HU; widen"
+    ):
+        load(tmp_path / "data", tmp_path / "cache", **GRIDDED, hu_window={"high": 500.0})
+
+
+GRIDDED = {"spacing_mm": 2.0, "size": 36}
+
+
+def write_within(folder, share):
+    """A subject of 40 HU, of whose body this share has 900 HU."""
+    body = head()[2]
+    hu = np.where(body, 40, -1000)
+    inside = np.flatnonzero(body)
+    hu.flat[inside[: round(share * len(inside))]] = 900
+    write_synthrad(folder, ct=Volume(hu.astype(np.float32), GRID))
+
+
+def test_a_surprise_of_a_library_is_told_with_the_subject_in_one_line(mixed, tmp_path, monkeypatch):
+    def surprised(subject, _config):
+        raise RuntimeError("of patient\nsuch and such")
+
+    monkeypatch.setattr(module, "read_subject", surprised)
+    with pytest.raises(InputRejectedError) as error:
+        load(mixed, tmp_path / "cache")
+    assert str(error.value) == "D: cannot be read: RuntimeError"
+
+
+def test_a_subject_that_another_run_cached_meanwhile_is_taken_from_there(
+    mixed, tmp_path, monkeypatch
+):
+    real = module.read_subject
+
+    def overtaken(subject, config):
+        monkeypatch.setattr(module, "read_subject", real)
+        load(mixed, tmp_path / "cache")
+        return real(subject, config)
+
+    monkeypatch.setattr(module, "read_subject", overtaken)
+    assert load(mixed, tmp_path / "cache").counts == (5, 5, 3)
+
+
+def test_a_cache_that_cannot_be_written_is_told(mixed, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        load(mixed, tmp_path / "cache")
 
 
 def test_a_half_written_cache_is_not_used(mixed, tmp_path, monkeypatch):

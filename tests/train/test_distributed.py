@@ -25,7 +25,9 @@ JOBS = {
     **{method: METHODS[method] | SHORT for method in METHODS},
     "accumulated": METHODS["wgan-gp"] | SHORT | {"batch": 8, "accumulate": 2},
     "sharded": METHODS["sde"] | SHORT | {"strategy": "fsdp"},
-    "sharded in parts": METHODS["cnn"] | SHORT | {"strategy": "fsdp", "accumulate": 2},
+    "sharded in parts": METHODS["cnn"]
+    | SHORT
+    | {"strategy": "fsdp", "accumulate": 2, "sample_epochs": 1},
 }
 STOPPED = {"stopped": SHORT | {"steps": 100, "signal": [1, 3, signal.SIGTERM]}}
 REFUSED = {
@@ -91,6 +93,19 @@ def test_the_ranks_hold_the_same_weights_to_the_bit(together, name):
     assert torch.equal(first["unet.last.bias"], tensors(together / name)["weights.unet.last.bias"])
 
 
+def test_a_sharded_network_is_gathered_for_the_pictures(together, tmp_path):
+    fields = {key: value for key, value in JOBS["sharded in parts"].items() if key != "strategy"}
+    fit(recipe(**fields), pairs(), tmp_path)
+    one, two = (measured(run) for run in (tmp_path, together / "sharded in parts"))
+    assert one == pytest.approx(two, rel=1e-4)
+    assert (together / "sharded in parts" / "samples" / "epoch-00001.png").is_file()
+
+
+def measured(run):
+    [row] = (json.loads(line) for line in (run / "log.jsonl").read_text().splitlines())
+    return {name: value for name, value in row.items() if name.startswith("metric_")}
+
+
 def test_a_batch_that_the_processes_cannot_share_is_refused(together):
     message = (together / "odd.error").read_text()
     assert "batch 3 cannot be shared by 2 devices" in message
@@ -147,6 +162,13 @@ def test_several_machines_need_torchrun(monkeypatch):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     with pytest.raises(UsageError, match="2 nodes need torchrun"):
         connect(Limits(nodes=2))
+
+
+def test_one_process_cannot_shard(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    with pytest.raises(UsageError, match="fsdp shards over several processes, this is one"):
+        connect(Limits(strategy="fsdp"))
 
 
 def test_flags_that_contradict_torchrun_are_refused(monkeypatch):

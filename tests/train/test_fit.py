@@ -4,17 +4,21 @@ import os
 import signal
 import threading
 import time
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from killed_training import start, train
 from training_run import METHODS, TINY, differing, pairs, recipe, tensors
 
 from mrct_runtime.errors import EngineError, NumericError, OutputError, UsageError
 from mrct_runtime.paired import Slices
 from mrct_train.checkpoint import latest, load
-from mrct_train.data import Pairs, PreparedSubject
+from mrct_train.data import Pairs, PreparedSubject, Split
 from mrct_train.fit import Limits, fit
+from mrct_train.ranks import Alone
+from mrct_train.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -200,8 +204,102 @@ def test_other_data_in_the_same_folder_are_refused(tmp_path):
 def test_a_run_that_lost_its_checkpoint_is_not_begun_anew(tmp_path):
     fit(recipe(), pairs(), tmp_path)
     latest(tmp_path).rename(tmp_path.parent / "elsewhere")
-    with pytest.raises(OutputError, match="no checkpoint"):
+    with pytest.raises(OutputError, match="no checkpoint; remove the folder"):
         fit(recipe(), pairs(), tmp_path)
+    (tmp_path / "config.toml").unlink()
+    with pytest.raises(OutputError, match="a recipe or a log but no checkpoint"):
+        fit(recipe(), pairs(), tmp_path)
+
+
+def test_two_runs_in_one_folder_are_refused_and_the_first_goes_on(tmp_path):
+    def second(_):
+        with pytest.raises(OutputError, match="another process trains here"):
+            fit(recipe(), pairs(), tmp_path)
+
+    assert fit(recipe(steps=2), pairs(), tmp_path, observer=second).finished
+
+
+def test_a_killed_run_leaves_no_lock(tmp_path):
+    process = start(train, tmp_path, {"steps": 6}, 12)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert fit(recipe(steps=6), pairs(), tmp_path).finished
+
+
+@dataclass(frozen=True)
+class TwoRanks(Alone):
+    """Rank 0 beside another that says the given codes, and then the same as this one."""
+
+    others: tuple[int, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "said", list(self.others))
+
+    def agree(self, code):
+        return max(code, self.said.pop(0)) if self.said else code
+
+
+@pytest.mark.parametrize("other", [2**61, 0], ids=["a larger code", "a smaller code"])
+@pytest.mark.parametrize(
+    ("before", "told"), [(1, "another checkpoint in OUT"), (3, "other slices of DATA")]
+)
+def test_processes_that_see_different_disks_are_refused(before, told, other, tmp_path):
+    # the lock comes first, then the greater and the negative code of each kind
+    same = (0, *(-(2**61),) * (before - 1))
+    ranks = TwoRanks(others=(*same, other, -other))
+    with pytest.raises(UsageError, match=f"one process sees {told} than another"):
+        fit(recipe(), pairs(), tmp_path, ranks=ranks)
+
+
+def test_a_bad_loss_of_another_rank_ends_this_one_too(tmp_path):
+    trainer = Trainer(recipe(), pairs(), tmp_path, TwoRanks(others=(1,)))
+    with pytest.raises(NumericError, match="the loss or its gradient is not finite at step 0"):
+        trainer.advance()
+    trainer.close()
+
+
+def test_a_loss_that_rose_and_stays_finite_is_told_and_does_not_end_as_a_plateau(tmp_path):
+    config = recipe(steps=None, epochs=3, plateau={"epochs": 2}, **STILL)
+    trainer = Trainer(config, pairs(), tmp_path)
+    # two epochs that were a thousand times better
+    trainer.progress = replace(trainer.progress, losses=(2e-5, 1e-5), first_loss=2e-5)
+    for _ in range(3):
+        trainer.advance()
+    with pytest.raises(NumericError, match=r"risen from 1e-05 to .* in epoch 1: lower learning_r"):
+        trainer.advance()
+    trainer.close()
+    assert len(losses(tmp_path)) == 1
+
+
+def test_a_checkpoint_of_a_version_without_first_loss_is_read(tmp_path):
+    fit(recipe(steps=6), pairs(), tmp_path)
+    state = latest(tmp_path) / "state.json"
+    content = json.loads(state.read_text())
+    assert content["progress"].pop("first_loss") > 0
+    state.write_text(json.dumps(content))
+    assert load(latest(tmp_path)).progress.first_loss is None
+
+
+def test_a_run_without_validation_subjects_says_what_it_lacks(tmp_path):
+    told = []
+    fit(recipe(steps=1, sample_epochs=1), pairs(), tmp_path / "none", report=told.append)
+    assert "no validation subjects: no samples, no validation loss" in told
+    told.clear()
+    one = recipe(steps=1, validation_subjects=1, sample_epochs=1)
+    fit(one, pairs(), tmp_path / "one", report=told.append)
+    assert not any("no validation subjects" in line for line in told)
+
+
+def test_only_the_training_subjects_slices_are_trained_on(tmp_path):
+    config, data = recipe(validation_subjects=1, test_subjects=1), pairs(subjects=5)
+    split = Split.draw(5, config)
+    trainer = Trainer(config, data, tmp_path)
+    trained = trainer.order.slices.tolist()
+    trainer.close()
+    assert trained == data.of(split.training).tolist()
+    for part in (split.validation, split.test):
+        assert len(data.of(part)) == 4
+        assert not set(data.of(part).tolist()) & set(trained)
 
 
 @pytest.mark.parametrize("method", ["ddpm", "cnn", "wgan-gp"])

@@ -58,7 +58,8 @@ def killed_until_finished(run, fields, moments):
     """Start the run again and again, and kill it a while after each start; how often that happened before its end."""
     for kills in range(1000):
         process = start(train, run, fields)
-        kill_some_time_after_progress(process, run, moments.uniform(0, 0.3))
+        # the first at once, so that no machine is too fast for it
+        kill_some_time_after_progress(process, run, moments.uniform(0, 0.3) if kills else 0)
         if process.exitcode == 0:
             return kills
         assert process.exitcode == -signal.SIGKILL
@@ -66,16 +67,15 @@ def killed_until_finished(run, fields, moments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("method", METHODS)
-def test_kill_9_at_random_moments_loses_no_bit(tmp_path, method, precision):
-    fields = METHODS[method] | {"steps": 60, "precision": precision, "schedule": "cosine"}
+def test_kill_9_at_random_moments_loses_no_bit(tmp_path, method):
+    fields = METHODS[method] | {"steps": 50, "precision": "fp16", "schedule": "cosine"}
     kills = killed_until_finished(tmp_path / "run", fields, random.Random(method))
     assert kills >= 2
     assert_same(tmp_path / "run", whole(tmp_path, fields))
 
 
 def test_kill_9_at_a_random_moment_loses_no_bit(tmp_path):
-    fields = {"steps": 60, "precision": "fp16", "accumulate": 3}
-    killed_until_finished(tmp_path / "run", fields, random.Random(0))
+    fields = {"steps": 12, "accumulate": 3}
+    assert killed_until_finished(tmp_path / "run", fields, random.Random(0)) >= 1
     assert_same(tmp_path / "run", whole(tmp_path, fields))

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from mrct_train.config import Plateau, TrainConfig
-from mrct_train.schedule import learning_rate, plateaued
+from mrct_train.schedule import diverged, learning_rate, plateaued
 
 
 def test_a_constant_rate_is_the_recipes_at_every_step():
@@ -46,3 +47,34 @@ def test_a_plateau_is_a_loss_that_has_not_dropped_by_the_rule_against_the_mean_b
 def test_the_papers_rule_is_one_percent_against_twenty_epochs_after_at_least_a_hundred():
     config = TrainConfig()
     assert (config.plateau.drop, config.plateau.epochs, config.epochs) == (0.01, 20, 100)
+
+
+@pytest.mark.parametrize(
+    ("before", "first", "last", "slices", "astray"),
+    [
+        ([], 1.0, 1.0, 1000, False),
+        ([1.0, 0.1], 1.0, 1.1, 1000, True),
+        ([1.0, 0.1], 1.0, 0.9, 1000, False),  # an untrained network is as bad
+        ([1.0, 0.2], 1.0, 1.9, 1000, False),
+        ([0.2, 0.1], 0.2, 1.1, 1000, True),
+        ([1.0, 0.1], 1.0, 24.9, 20, False),  # few slices: the mean is noisy
+        ([1.0, 0.1], 1.0, 25.1, 20, True),
+    ],
+)
+def test_a_loss_has_diverged_above_the_first_and_ten_times_the_least(
+    before, first, last, slices, astray
+):
+    assert diverged(before, first, last, slices) is astray
+
+
+def test_losses_as_noisy_as_those_of_few_slices_have_not_diverged():
+    """Per slice exponential over four decades of times, the worst that a noise model's loss does, in epochs of n slices."""
+    rng = np.random.default_rng(0)
+    for slices in (4, 20, 200):
+        for _ in range(200):
+            losses = (10.0 ** rng.uniform(-4, 0, (50, slices))).mean(1).tolist()
+            found = [
+                diverged(losses[max(0, k - 21) : k], losses[0], losses[k], slices)
+                for k in range(1, 50)
+            ]
+            assert not any(found)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from mrct_train import sharding
 from mrct_train.state import adam, restore_adam, restore_weights, weights
 
 
@@ -49,3 +50,26 @@ def test_a_missing_weight_is_not_passed_over():
     network, _ = trained()
     with pytest.raises(KeyError, match=r"0\.bias"):
         restore_weights(network, {"0.weight": network[0].weight.detach()})
+
+
+def test_sharded_tensors_are_gathered_one_at_a_time_into_the_hosts_memory(monkeypatch):
+    """So a device never holds a whole network that is too large for it."""
+    events = []
+
+    class Gathered(torch.Tensor):
+        def cpu(self):
+            events.append("moved")
+            return torch.zeros(1)
+
+    class Part(torch.Tensor):
+        def full_tensor(self):
+            events.append("gathered")
+            return torch.zeros(1).as_subclass(Gathered)
+
+    class Network(nn.Module):
+        def state_dict(self):
+            return {name: torch.zeros(1).as_subclass(Part) for name in "ab"}
+
+    monkeypatch.setattr(sharding, "DTensor", Part)
+    assert {type(tensor) for tensor in weights(Network()).values()} == {torch.Tensor}
+    assert events == ["gathered", "moved"] * 2

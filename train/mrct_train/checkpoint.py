@@ -48,6 +48,8 @@ class Progress:
     seconds: float = 0.0
     last_loss: float = math.inf
     """The mean training loss of the last complete epoch."""
+    first_loss: float | None = None
+    """The mean training loss of the first epoch; of the first after a resume where an older version began the run."""
     term_sums: Mapping[str, float] = field(default_factory=dict)
     """The sums of the method's other terms."""
     losses: tuple[float, ...] = ()

@@ -146,7 +146,7 @@ class TrainConfig(_Value):
     """The largest norm of the gradient; inf switches clipping off."""
     ema: Fraction = 0.9999
     stratified: bool = False
-    """Spread the times of a batch evenly: the same loss in expectation, less noise."""
+    """Spread the times of a batch evenly: the same loss in expectation, less noise. For noise models."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     subjects: Text = "*"
@@ -170,6 +170,10 @@ class TrainConfig(_Value):
         if self.method in {"cnn", "wgan-gp"} and self.preconditioning != "none":
             raise ValueError(
                 f'preconditioning is for noise models; method "{self.method}" has none'
+            )
+        if self.method in {"cnn", "wgan-gp"} and self.stratified:
+            raise ValueError(
+                f'stratified is for noise models; method "{self.method}" draws no times'
             )
         if self.epochs > self.most_epochs:
             raise ValueError(f"epochs {self.epochs} is more than most_epochs {self.most_epochs}")

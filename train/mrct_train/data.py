@@ -18,7 +18,13 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct_runtime.errors import InputRejectedError, MrctError, NoInputError, UsageError
+from mrct_runtime.errors import (
+    InputRejectedError,
+    MrctError,
+    NoInputError,
+    OutputError,
+    UsageError,
+)
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.paired import (
@@ -29,6 +35,7 @@ from mrct_runtime.paired import (
     find_subjects,
     passed_over,
     prepare,
+    refuse_test_alone,
 )
 from mrct_runtime.translate import AIR_HU
 from mrct_train.config import TrainConfig
@@ -41,6 +48,10 @@ _FACTS: Final = "facts.json"
 _WINDOW: Final = HuWindow()
 # Raised with every change of what the cache holds or how slices are prepared.
 _FORMAT: Final = 2
+# Parts of the body's voxels beyond the HU window: of metal a few, of a window that does not fit the data many.
+_CUT_TOLD, _CUT_MOST = 0.001, 0.05
+# Rounding of resampled air is not worth a word.
+_ROUNDING = 0.5
 
 
 @dataclass(frozen=True)
@@ -200,6 +211,7 @@ def load_pairs(
 
     One subject is in memory at a time. An error names the subject; `report` is told of oddities.
     """
+    refuse_test_alone(folder)
     root = folder / "train" if (folder / "train").is_dir() else folder
     subjects = find_subjects(root, config.subjects)
     report(f"{len(subjects)} subjects")
@@ -219,12 +231,39 @@ def _cached(
             slices, warnings = read_subject(subject, config)
         except MrctError as error:
             raise type(error)(f"{subject.name}: {error}") from error
-        _store(place, slices, warnings)
+        except Exception as error:
+            # of a library, whose message may be long and carry the patient's data
+            kind = type(error).__name__
+            raise InputRejectedError(f"{subject.name}: cannot be read: {kind}") from error
+        try:
+            _store(place, slices, warnings)
+        except OutputError:
+            # another run that shares the cache may have been first
+            if not (place / _FACTS).is_file():
+                raise
     mapped = Slices(*(np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
     facts = json.loads((place / _FACTS).read_text("utf-8"))
     for warning in facts["warnings"]:
         report(f"warning: {subject.name}: {warning}")
+    _look_at_window(subject.name, mapped, config.hu_window, report)
     return PreparedSubject(subject.name, mapped, facts["digest"])
+
+
+def _look_at_window(
+    name: str, slices: Slices, window: HuWindow, report: Callable[[str], None]
+) -> None:
+    """Tells of a subject whose body is cut at the HU window in more than 0.1 % of its voxels, refuses one above 5 %."""
+    cut = voxels = 0
+    for hu, body in zip(slices.hu, slices.body, strict=True):
+        inside = hu[body]
+        low, high = inside < window.low - _ROUNDING, inside > window.high + _ROUNDING
+        cut, voxels = cut + int(np.count_nonzero(low | high)), voxels + inside.size
+    share = cut / max(voxels, 1)
+    told = f"{name}: {share:.2%} of the body's voxels lie outside hu_window, {window.low:g} to {window.high:g} HU"
+    if share > _CUT_MOST:
+        raise InputRejectedError(f"{told}; widen it, or take the subject out")
+    if share > _CUT_TOLD:
+        report(f"warning: {told}; they are cut")
 
 
 def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:

@@ -1,7 +1,8 @@
 """Several processes that share every batch, by Lightning Fabric: torchrun's, or some that it starts on this machine.
 
 "ddp" holds the whole network on every rank and takes the mean of the gradients; "fsdp" shards weights, gradients, the
-moving average and Adam's moments over the ranks (PyTorch's fully_shard), for networks that one device cannot hold.
+moving average and Adam's moments over the ranks (PyTorch's fully_shard), for trainings that one device cannot hold. The
+network alone must fit a device: each builds it whole before it is sharded, and once more for sample pictures.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import threading
@@ -11,22 +12,25 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import torch
+from filelock import FileLock, Timeout
 
-from mrct_runtime.errors import OutputError
+from mrct_runtime.errors import OutputError, UsageError
+from mrct_runtime.output_folder import not_writable
 from mrct_train import checkpoint as checkpoints
 from mrct_train.config import TrainConfig
 from mrct_train.data import Pairs, Split
 from mrct_train.limits import Limits
-from mrct_train.log import TrainingProgress
+from mrct_train.log import JSONL, TrainingProgress
 from mrct_train.ranks import Ranks, connect
 from mrct_train.trainer import Trainer
 
 __all__ = ["Limits", "Outcome", "fit"]
 
 OBSERVE_SECONDS = 1.0
+LOCK: Final = ".lock"
 
 # What a rank wants, agreed on after every step as the largest of all; a signal is its number more than the last.
 _GO_ON, _SAVE, _STOP = 0, 1, 2
@@ -57,7 +61,8 @@ def fit(
 ) -> Outcome:
     """Train in the folder `run` to the recipe's end, a time limit or a signal, going on from its checkpoint.
 
-    Every rank calls it alike; rank 0 alone writes, reports and tells the observer, at most every second.
+    Every rank calls it alike; rank 0 alone writes, reports and tells the observer, at most every second. It holds a lock
+    on the folder meanwhile, which a killed process leaves to the next.
     """
     limits = limits or Limits()
     ranks = ranks or connect(limits)
@@ -67,10 +72,41 @@ def fit(
     torch.backends.cudnn.benchmark = True
     if ranks.rank:
         report = observer = _silent
-    with closing(_start(config, pairs, run, ranks, report)) as trainer, _signals() as caught:
+    with (
+        _locked(run, ranks, report),
+        closing(_start(config, pairs, run, ranks, report)) as trainer,
+        _signals() as caught,
+    ):
         code = _loop(trainer, limits, caught, _Telling(observer))
     total = trainer.progress.step if trainer.finished else trainer.total
     return Outcome(trainer.progress.step, total, code - _STOP if code > _STOP else None)
+
+
+@contextmanager
+def _locked(run: Path, ranks: Ranks, report: Callable[[str], None]) -> Iterator[None]:
+    """The folder for this run alone; OutputError on every rank where another process trains in it."""
+    lock = FileLock(run / LOCK, timeout=0)
+    fault: OutputError | None = None
+    if ranks.rank == 0:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            fault = OutputError(
+                f"{run}: another process trains here; wait for its end, or name another folder"
+            )
+        except NotImplementedError:
+            report(
+                f"warning: the file system of {run} has no locks: train in it only once at a time"
+            )
+        except OSError as error:
+            fault = not_writable(run, error)
+    try:
+        if ranks.agree(int(fault is not None)):
+            raise fault or OutputError(f"{run}: rank 0 cannot train here; its message says why")
+        yield
+    finally:
+        lock.release()
 
 
 def _silent(_: object) -> None:
@@ -125,11 +161,15 @@ def _start(
     """The run's trainer, restored from its checkpoint where it has one; never a silent restart."""
     last = checkpoints.latest(run, report)
     recipe = run / "config.toml"
-    if last is None and recipe.exists():
+    begun = recipe.exists() or (run / JSONL).exists()
+    # nothing is written before every rank has looked
+    _refuse_differing(ranks, last, pairs)
+    if ranks.agree(int(last is None and begun)):
         raise OutputError(
-            f"{run}: has a recipe but no checkpoint; remove it or name another output folder"
+            f"{run}: has a recipe or a log but no checkpoint; remove the folder or name another output folder"
         )
-    ranks.barrier()  # nothing is written before every rank has looked
+    if config.sample_epochs and not config.validation_subjects:
+        report("no validation subjects: no samples, no validation loss")
     trainer = Trainer(config, pairs, run, ranks)
     if last is None:
         # A folder that cannot be written is found before the first hour, not after it.
@@ -141,6 +181,19 @@ def _start(
         recipe.write_text(config.dumps(), "utf-8")
         (run / "split.json").write_text(_split(config, pairs), "utf-8")
     return trainer
+
+
+def _refuse_differing(ranks: Ranks, last: Path | None, pairs: Pairs) -> None:
+    """UsageError on every rank where one sees another checkpoint or other slices than the rest."""
+    state = b"" if last is None else (last / checkpoints.STATE).read_bytes()
+    slices = "".join(subject.digest for subject in pairs.subjects).encode()
+    for what, content in (("another checkpoint in OUT", state), ("other slices of DATA", slices)):
+        code = int(hashlib.sha256(content).hexdigest()[:15], 16)
+        # the largest and, of the negatives, the smallest
+        if ranks.agree(code) != -ranks.agree(-code):
+            raise UsageError(
+                f"one process sees {what} than another; both must lie on a disk that all machines share"
+            )
 
 
 def _split(config: TrainConfig, pairs: Pairs) -> str:

@@ -131,6 +131,10 @@ def connect(limits: Limits) -> Ranks:
     elif limits.nodes > 1:
         raise UsageError(f"{limits.nodes} nodes need torchrun: see README, several machines")
     if here * limits.nodes == 1 and everywhere == 1:
+        if limits.strategy == "fsdp":
+            raise UsageError(
+                "strategy fsdp shards over several processes, this is one: add --devices"
+            )
         return Alone(torch.device(limits.device))
     try:
         from mrct_train.distributed import together

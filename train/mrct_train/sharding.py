@@ -11,6 +11,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def on_host(tensor: Tensor) -> Tensor:
+    """All of a tensor; of a sharded one in the host's memory, so that a device holds one whole tensor at a time."""
+    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
 def local(tensor: Tensor) -> Tensor:
     """What this rank holds of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

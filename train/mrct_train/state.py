@@ -1,4 +1,7 @@
-"""The tensors of a run in memory, as a checkpoint holds them: whole, also where every rank has only a part."""
+"""The tensors of a run in memory, as a checkpoint holds them: whole, also where every rank has only a part.
+
+Every rank gathers all of them, one at a time, into its host's memory.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from torch import Tensor, nn
 from mrct_train.ema import Ema
 from mrct_train.learners.descent import Descent
 from mrct_train.precision import restore_scaler, scaler_tensors
-from mrct_train.sharding import fill, local, whole
+from mrct_train.sharding import fill, local, on_host
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers by name."""
-    return {name: whole(tensor) for name, tensor in network.state_dict().items()}
+    return {name: on_host(tensor) for name, tensor in network.state_dict().items()}
 
 
 @torch.no_grad()
@@ -26,18 +29,17 @@ def restore_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def gathered(network: nn.Module, fresh: nn.Module) -> nn.Module:
-    """`fresh` with all of the weights of a network, for use and not for training."""
-    tensors = weights(network)
-    device = next(iter(tensors.values())).device
+    """`fresh` on the network's device with all of its weights, for use and not for training."""
+    device = next(network.parameters()).device
     fresh = fresh.to(device).requires_grad_(requires_grad=False).eval()
-    restore_weights(fresh, tensors)
+    restore_weights(fresh, weights(network))
     return fresh
 
 
 def adam(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's state as tensors named PARAMETER.FIELD; empty before its first step."""
     return {
-        f"{index}.{field}": whole(value)
+        f"{index}.{field}": on_host(value)
         for index, parameter in enumerate(_parameters(optimizer))
         for field, value in optimizer.state[parameter].items()
     }

@@ -26,7 +26,7 @@ from mrct_train.learners import LEARNERS
 from mrct_train.log import Log, Row, TrainingProgress
 from mrct_train.precision import Precision
 from mrct_train.ranks import Alone, Ranks
-from mrct_train.schedule import learning_rate, plateaued
+from mrct_train.schedule import diverged, learning_rate, plateaued
 from mrct_train.validation import Validation
 
 CHECK_EVERY = 20  # steps between looks at the loss, each of which waits for a GPU
@@ -89,8 +89,11 @@ class Trainer:
             self._end_epoch()
 
     def _check(self) -> None:
-        """NumericError where a loss or gradient since the last look was not finite; no checkpoint holds it then."""
-        if not all(descent.healthy() for descent in self.learner.descents.values()):
+        """NumericError on every rank where a loss or gradient of any since the last look was not finite; no checkpoint
+        holds it then.
+        """
+        healthy = all(descent.healthy() for descent in self.learner.descents.values())
+        if self.ranks.agree(int(not healthy)):
             raise _diverged(f"the loss or its gradient is not finite at step {self.progress.step}")
 
     def _end_epoch(self) -> None:
@@ -116,6 +119,10 @@ class Trainer:
             )
             self.log.append(row)
         self._sums = {}
+        first = loss if progress.first_loss is None else progress.first_loss
+        if diverged(progress.losses, first, loss, len(self.order.slices)):
+            best = min(progress.losses)
+            raise _diverged(f"the loss has risen from {best:.3g} to {loss:.3g} in epoch {epoch}")
         losses = (*progress.losses, loss)[-self.config.plateau.epochs - 1 :]
         rules = self.config.steps is None and epoch >= self.config.epochs
         self.progress = replace(
@@ -123,6 +130,7 @@ class Trainer:
             loss_count=0,
             epoch_seconds=0.0,
             last_loss=loss,
+            first_loss=first,
             losses=losses,
             plateau=rules and plateaued(losses, self.config.plateau),
         )

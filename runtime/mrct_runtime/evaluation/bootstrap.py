@@ -48,8 +48,9 @@ class Bootstrap:
 
     def _levels(self, x: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[np.float64]:
         """Phi(z0 + (z0 + z) / (1 - a (z0 + z))) for z at both ends of the confidence level."""
-        # half of the ties, which are many among few subjects
-        below = (means < x.mean()).mean() + (means == x.mean()).mean() / 2
+        # half of the ties, which are many among few subjects; the order of a sum shows in its last digits
+        tie = np.isclose(means, x.mean(), rtol=0, atol=1e-9 * np.ptp(x))
+        below = ((means < x.mean()) & ~tie).mean() + tie.mean() / 2
         z0 = special.ndtri(np.clip(below, 1 / len(means), 1 - 1 / len(means)))
         tail = (1 - self.confidence) / 2
         shifted = z0 + special.ndtri(np.array([tail, 1 - tail]))

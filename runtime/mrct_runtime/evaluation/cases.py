@@ -24,8 +24,8 @@ from mrct_runtime.paired import (
     View,
     digest,
     find_subjects,
-    prepare,
 )
+from mrct_runtime.paired.preparation import Prepared, prepare_as_inference
 from mrct_runtime.translate import AIR_HU
 from mrct_runtime.volume import Grid, Volume, model_grid
 
@@ -93,7 +93,8 @@ class Part:
     """The selected slices of one pair: on the model grid as `slices`, the CT and the body on the CT's own grid [S, H, W].
 
     `series` and `places` name them for the noise. `grids` are the model's and the CT's, for slices that lie apart
-    as if they lay in a row: bringing images from one to the other is a matter within each slice.
+    as if they lay in a row: bringing images from one to the other is a matter within each slice. `found` is the body
+    [S, N, N] that mrct-infer finds in the MR, and `lost` the fraction of it beyond the model's field of view.
     """
 
     series: str
@@ -101,6 +102,8 @@ class Part:
     slices: Slices
     ct: NDArray[Any]
     body: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    lost: float
     grids: tuple[Grid, Grid]
     is_volume: bool
     """True where the stack is whole and thick enough for windows that cross slices."""
@@ -109,6 +112,13 @@ class Part:
         """An image in HU [S, N, N] brought back to the CT's grid [S, H, W], as mrct-infer does; `fill` beyond it."""
         model, own = self.grids
         return Volume(image, model).resample(own, fill=fill).array
+
+    @property
+    def recalibrated(self) -> NDArray[np.bool_]:
+        """Where mrct-infer recalibrates the deviation, on the CT's grid [S, H, W]: nowhere beyond the field of view."""
+        model, own = self.grids
+        mask = Volume(self.found.astype(np.uint8), model).resample(own, fill=0, order=0)
+        return np.asarray(mask.array == 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +136,11 @@ class Case:
         return sum(len(part.places) for part in self.parts)
 
     @property
+    def lost(self) -> float:
+        """The largest fraction of a part's body that lies beyond the model's field of view."""
+        return max(part.lost for part in self.parts)
+
+    @property
     def dimensions(self) -> Literal[2, 3]:
         """3 where every part is a volume."""
         return 3 if all(part.is_volume for part in self.parts) else 2
@@ -135,7 +150,7 @@ def load_case(subject: Subject, preparation: Preparation, selection: Selection) 
     """The subject's selected slices, read and prepared now; an error names the subject."""
     try:
         pairs = subject.read()
-        prepared = [prepare(pair, preparation) for pair in pairs]
+        prepared = [prepare_as_inference(pair, preparation) for pair in pairs]
         chosen = [k for k, pair in enumerate(pairs) if pair.view in selection.views]
         if not chosen:
             raise InputRejectedError(
@@ -148,13 +163,14 @@ def load_case(subject: Subject, preparation: Preparation, selection: Selection) 
     except MrctError as error:
         raise type(error)(f"{subject.name}: {error}") from error
     given = all(pairs[k].mask is not None for k in chosen)
-    digests = frozenset(_digests(pairs, prepared))
+    digests = frozenset(_digests(pairs, [each.slices for each in prepared]))
     return Case(subject.name, tuple(parts), GIVEN if given else FOUND, digests)
 
 
 def _part(
-    series: str, pair: Pair, slices: Slices, preparation: Preparation, selection: Selection
+    series: str, pair: Pair, prepared: Prepared, preparation: Preparation, selection: Selection
 ) -> Part:
+    slices = prepared.slices
     mr, ct = pair.mr.canonical(), pair.ct.canonical()
     given = None if pair.mask is None else Volume(pair.mask, pair.mr.grid).canonical().array
     body = body_mask(mr) if given is None else given
@@ -168,6 +184,8 @@ def _part(
         slices=Slices(slices.mr[at], slices.hu[at], slices.body[at]),
         ct=ct.array[at],
         body=body[at],
+        found=prepared.found[at],
+        lost=prepared.lost,
         grids=(_in_a_row(model, len(at)), _in_a_row(ct.grid, len(at))),
         is_volume=len(at) == len(slices.mr) >= WINDOW,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, cast
 
 from mrct_runtime.bundle import Bundle
@@ -48,6 +48,11 @@ class Contestant:
         return self.sampling("").mc
 
     @property
+    def prior_mean(self) -> float:
+        """What its samples start around."""
+        return self.sampling("").prior_mean
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations a sample; the most of them where the sampler adapts."""
         return self.sampling("").sampler.evaluations
@@ -69,10 +74,11 @@ def contestants(
     """The samplers, in their order, with each bundle that they serve; of None all for which a bundle has a preset.
 
     `settings` has the number of samples, seed, recipe and options; a direct network gives one sample and has none.
-    UsageError for a sampler
-    that no bundle serves, a bundle that none serves, and two bundles of one name.
+    A sampler that adapts keeps its own `steps`, a cap. UsageError for a sampler that is named twice or that no bundle
+    serves, a bundle that none serves, and two bundles of one name.
     """
     _refuse_twins(bundles)
+    _refuse_repeats(samplers or ())
     asked = samplers if samplers is not None else _presets(bundles)
     pairs = [(name, bundle) for name in asked for bundle in bundles if _serves(name, bundle)]
     for name in asked:
@@ -112,11 +118,17 @@ def _settings(name: str, settings: Settings) -> Settings:
         mc=1 if direct else settings.mc,
         seed=settings.seed,
         batch=settings.batch,
-        options={} if direct else settings.options,
+        options={} if direct else _options(name, settings.options),
         recipe=settings.recipe if published else None,
         device=settings.device,
         threads=settings.threads,
     )
+
+
+def _options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options; without `steps` where a tolerance rules and a few for the others would end it with an error."""
+    adapts = "rtol" in {field.name for field in fields(sampler_class(name))}
+    return {option: value for option, value in given.items() if not (adapts and option == "steps")}
 
 
 def _presets(bundles: Sequence[Bundle]) -> list[str]:
@@ -130,6 +142,13 @@ def _serves(name: str, bundle: Bundle) -> bool:
 def _title(name: str, bundle: Bundle) -> str:
     """What tables call it: the sampler, or the method of a network that needs none."""
     return _TITLES.get(bundle.manifest.training.method, name.upper())
+
+
+def _refuse_repeats(samplers: Sequence[str]) -> None:
+    """One twice would count every subject twice."""
+    for name, count in Counter(samplers).items():
+        if count > 1:
+            raise UsageError(f"the sampler {name} is named {count} times; name each once")
 
 
 def _refuse_twins(bundles: Sequence[Bundle]) -> None:

@@ -47,10 +47,13 @@ def fit(
     data: str,
     slices: int,
     by_tissue: bool = True,
+    prior_mean: float = 0.0,
+    subjects_sha256: Sequence[str] = (),
 ) -> Recalibration:
     """The recalibration of n samples, drawn with these options, that suits the errors of these subjects.
 
-    A tissue with too few voxels to fit gets the scale of the whole body.
+    A tissue with too few voxels to fit gets the scale of the whole body. `subjects_sha256` are the subjects' digests,
+    by which an evaluation knows them again.
     """
     voxels = Voxels.together(subjects)
     if len(voxels) < LEAST_VOXELS:
@@ -66,9 +69,11 @@ def fit(
     made = Recalibration(
         options=dict(options),
         mc=n,
+        prior_mean=prior_mean,
         scales=scales if by_tissue else {WHOLE: whole},
         data=data,
         subjects=len(subjects),
+        subjects_sha256=tuple(subjects_sha256),
         slices=slices,
         coverage={},
     )

@@ -39,12 +39,18 @@ def group_of(subject: str, groups: Mapping[str, str]) -> str:
 
 
 def members(subjects: Iterable[str], groups: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Label -> its subjects; the group of all first, no group empty."""
+    """Label -> its subjects; the group of all first, no group empty. UsageError for a named one that would be."""
     found: dict[str, list[str]] = {label: [] for label in (EVERYONE, *groups, OTHERS)}
     for subject in subjects:
         found[EVERYONE].append(subject)
         if groups:
             found[group_of(subject, groups)].append(subject)
+    for label, pattern in groups.items():
+        if not found[label]:
+            raise UsageError(
+                f"group {label!r}: no subject fits {pattern!r}, or an earlier group has all that do; "
+                "mend the pattern or leave the group out"
+            )
     return {label: tuple(names) for label, names in found.items() if names}
 
 

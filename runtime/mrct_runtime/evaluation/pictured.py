@@ -20,7 +20,7 @@ from mrct_runtime.evaluation.tissue import tissues
 from mrct_runtime.process import Direct
 from mrct_runtime.synthesis import synthesize
 
-SHOWN_TIMES: Final = (1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
+SHOWN_TIMES: Final = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
 """The times of the reverse process whose states are kept; the sample itself comes after them."""
 
 

@@ -19,6 +19,7 @@ WHOLE: Final = "all"
 """The one key of a recalibration that does not ask for the tissue."""
 
 Option: TypeAlias = bool | int | float | str | None
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -46,9 +47,13 @@ class Recalibration(_Value):
     options: dict[str, Option]
     """Of the sampler, all of them."""
     mc: Annotated[int, Field(ge=2)]
+    prior_mean: float
+    """That the samples started around; the published recipes start around 0."""
     scales: dict[str, Scale]
     data: Annotated[str, Field(min_length=1)]
     subjects: Annotated[int, Field(ge=1)]
+    subjects_sha256: tuple[Sha256, ...]
+    """Digests of the fitted subjects, one for every choice of views of each: on them the coverage is too good."""
     slices: Annotated[int, Field(ge=1)]
     coverage: dict[str, tuple[Share, Share]]
 
@@ -59,9 +64,10 @@ class Recalibration(_Value):
             raise ValueError(f"scales must be for {WHOLE!r} or for {', '.join(TISSUES)}; got {met}")
         return self
 
-    def serves(self, options: Mapping[str, Any], mc: int) -> bool:
+    def serves(self, options: Mapping[str, Any], mc: int, prior_mean: float) -> bool:
         """True for the sampling that it was fitted for; any other has another deviation."""
-        return mc == self.mc and dict(options) == self.options
+        fitted = (self.options, self.mc, self.prior_mean)
+        return (dict(options), mc, prior_mean) == fitted
 
     def apply(
         self, mean_hu: NDArray[Any], std_hu: NDArray[Any], body: NDArray[np.bool_]

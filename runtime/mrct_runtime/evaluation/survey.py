@@ -11,6 +11,7 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.errors import InputRejectedError
 from mrct_runtime.evaluation.cases import FOUND, Case, Selection, load_case
 from mrct_runtime.evaluation.contestants import Contestant
+from mrct_runtime.evaluation.voxels import recalibration_of
 from mrct_runtime.paired import Subject
 
 _WARN_OUTSIDE = 0.001
@@ -41,7 +42,8 @@ def survey(
     for subject in subjects:
         for preparation in dict.fromkeys(each.preparation for each in runners):
             case = load_case(subject, preparation, selection)
-            bundles = [each.bundle for each in runners if each.preparation == preparation]
+            chosen = [each for each in runners if each.preparation == preparation]
+            bundles = list({each.bundle.sha256: each.bundle for each in chosen}.values())
             if complaint := _trained_on(case, bundles):
                 if not allow_training_subjects:
                     raise InputRejectedError(
@@ -49,8 +51,12 @@ def survey(
                         "--subjects or --split, or add --allow-training-subjects"
                     )
                 warnings.append(complaint)
+            warnings += [
+                *_fitted_on(case, chosen),
+                *_beyond_window(case, bundles),
+                *_beyond_view(case, bundles),
+            ]
         slices[case.name], body[case.name] = case.slices, case.body_source
-        warnings += _beyond_window(case, runners[0].bundle)
     if found := [name for name, source in body.items() if source == FOUND]:
         warnings.append(
             f"{len(found)} of {len(body)} subjects have no body mask; theirs is found in the MR, "
@@ -66,6 +72,17 @@ def _trained_on(case: Case, bundles: Sequence[Bundle]) -> str | None:
     return None
 
 
+def _fitted_on(case: Case, runners: Sequence[Contestant]) -> Iterator[str]:
+    """A warning for every recalibration whose subjects include this one."""
+    for runner in runners:
+        fitted = recalibration_of(runner.bundle, runner)
+        if fitted is not None and case.digests & set(fitted.subjects_sha256):
+            yield (
+                f"{case.name}: the recalibration of {runner.label} was fitted on this subject; "
+                "its recalibrated coverage says nothing of new patients"
+            )
+
+
 def _unknown_training(runners: Sequence[Contestant]) -> Iterator[str]:
     for bundle in {each.bundle.sha256: each.bundle for each in runners}.values():
         training = bundle.manifest.training
@@ -76,13 +93,25 @@ def _unknown_training(runners: Sequence[Contestant]) -> Iterator[str]:
             )
 
 
-def _beyond_window(case: Case, bundle: Bundle) -> Iterator[str]:
-    """A warning where the CT holds values, such as metal's, that no synthetic CT can have."""
+def _beyond_window(case: Case, bundles: Sequence[Bundle]) -> Iterator[str]:
+    """A warning for every window beyond which the CT holds values, such as metal's, that no synthetic CT can have."""
     inside = np.concatenate([part.ct[part.body] for part in case.parts])
-    window = bundle.window
-    beyond = ((inside < window.low) | (inside > window.high)).mean() if inside.size else 0.0
-    if beyond > _WARN_OUTSIDE:
+    for window in dict.fromkeys(bundle.window for bundle in bundles):
+        beyond = ((inside < window.low) | (inside > window.high)).mean() if inside.size else 0.0
+        if beyond > _WARN_OUTSIDE:
+            names = (bundle.manifest.name for bundle in bundles if bundle.window == window)
+            yield (
+                f"{case.name}: {beyond:.2%} of the body's CT lies outside {window.low:g} to {window.high:g} HU, "
+                f"where {', '.join(names)} cannot follow"
+            )
+
+
+def _beyond_view(case: Case, bundles: Sequence[Bundle]) -> Iterator[str]:
+    """A warning where the models, all of one grid, miss a part of the body."""
+    if case.lost > _WARN_OUTSIDE:
+        image = bundles[0].manifest.image
+        names = ", ".join(bundle.manifest.name for bundle in bundles)
         yield (
-            f"{case.name}: {beyond:.2%} of the body's CT lies outside {window.low:g} to {window.high:g} HU, "
-            f"where {bundle.manifest.name} cannot follow"
+            f"{case.name}: {case.lost:.1%} of the body lies outside the field of view of "
+            f"{image.size * image.spacing_mm:.0f} mm of {names} and becomes air"
         )

@@ -25,7 +25,10 @@ MOST_VOXELS: Final = 20_000
 def body_voxels(
     case: Case, moments: Sequence[Moments], window: HuWindow, *, most: int = MOST_VOXELS
 ) -> Voxels:
-    """The body's mean, deviation and error of a case on the CT's own grid, brought there as mrct-infer does."""
+    """The body's mean, deviation and error of a case on the CT's own grid, brought there as mrct-infer does.
+
+    The body is the one that mrct-infer finds: a recalibration is fitted and judged where it is applied.
+    """
     parts = [_part(part, each, window) for part, each in zip(case.parts, moments, strict=True)]
     found = Voxels.together(parts)
     if len(found) <= most:
@@ -47,9 +50,11 @@ def worth(
 
 
 def recalibration_of(bundle: Bundle, contestant: Contestant) -> Recalibration | None:
-    """The one that the bundle has for this sampler, where it was fitted for these options and samples."""
+    """The one that the bundle has for this sampler, where it was fitted for this very sampling."""
     stored = bundle.manifest.uncertainty.get(contestant.settings.sampler)
-    serves = stored is not None and stored.serves(contestant.options, contestant.mc)
+    if stored is None:
+        return None
+    serves = stored.serves(contestant.options, contestant.mc, contestant.prior_mean)
     return stored if serves else None
 
 
@@ -57,7 +62,7 @@ def _part(part: Part, moments: Moments, window: HuWindow) -> Voxels:
     model, own = part.grids
     mean = part.on_ct_grid(window.to_hu(np.clip(moments.mean, 0.0, 1.0)))
     std = Volume(moments.std * window.width, model).resample(own, fill=0.0).array
-    chosen = part.body
+    chosen = part.recalibrated
     return Voxels(
         mean[chosen].astype(np.float32),
         std[chosen].astype(np.float32),

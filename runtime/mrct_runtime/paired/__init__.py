@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from mrct_runtime.errors import NoInputError
+from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 from mrct_runtime.paired import dicom, nifti, png
 from mrct_runtime.paired.inspection import Inspection, complaints, inspect
 from mrct_runtime.paired.preparation import Preparation, Slices, digest, prepare
@@ -30,6 +30,7 @@ __all__ = [
     "inspect",
     "passed_over",
     "prepare",
+    "refuse_test_alone",
 ]
 
 Find: TypeAlias = Callable[[Path], list[Subject]]
@@ -43,7 +44,8 @@ LAYOUTS: Final[Mapping[str, Find]] = MappingProxyType(
 def find_subjects(folder: Path, pattern: str = "*") -> list[Subject]:
     """The subjects of a data set whose names match the pattern (*, ?, [...]), sorted by name.
 
-    Where two layouts find a subject of one name, the earlier one has it: prepared files go before raw studies.
+    Where two layouts find a subject of one name, the earlier one has it: prepared files go before raw studies. Elsewhere
+    a subject inside another one's folder is refused, for both may be one patient.
     """
     if not folder.is_dir():
         raise NoInputError(f"{folder}: no such folder; name the folder of a paired data set")
@@ -58,7 +60,37 @@ def find_subjects(folder: Path, pattern: str = "*") -> list[Subject]:
             f"{folder}: none of its {len(found)} subjects is named like {pattern!r}, "
             f"the first is {min(found)}"
         )
-    return [found[name] for name in names]
+    subjects = [found[name] for name in names]
+    _refuse_nested(folder, subjects)
+    return subjects
+
+
+def refuse_test_alone(folder: Path) -> None:
+    """UsageError for a data set with a folder `test` and no `train`, lest its test subjects be trained on."""
+    if (folder / "test").is_dir() and not (folder / "train").is_dir():
+        raise UsageError(
+            f"{folder}: has a folder test but none called train; name the folder of the subjects itself"
+        )
+
+
+def _refuse_nested(folder: Path, subjects: Sequence[Subject]) -> None:
+    places = {_place(folder, subject): subject for subject in subjects}
+    for place, subject in places.items():
+        for above in place.parents:
+            if above in places:
+                raise InputRejectedError(
+                    f"{subject.name} ({subject.layout}) lies in the folder of {places[above].name} "
+                    f"({places[above].layout}): one patient twice? Move one of them out of the data set"
+                )
+
+
+def _place(folder: Path, subject: Subject) -> Path:
+    """The folder of a subject: that of its volumes; of pictures or DICOM files the whole folder below the data set's."""
+    inner = {file.relative_to(folder).parts[:-1] for file in subject.files}
+    if subject.layout == nifti.NAME:
+        return folder.joinpath(*inner.pop())
+    tops = {parts[0] for parts in inner if parts}
+    return folder / tops.pop() if len(tops) == 1 else folder
 
 
 def passed_over(folder: Path, subjects: Sequence[Subject]) -> list[str]:

@@ -31,15 +31,30 @@ class Slices(NamedTuple):
     body: NDArray[np.bool_]
 
 
+class Prepared(NamedTuple):
+    """A pair's slices with what mrct-infer would find in its MR: the body [S, N, N], and the fraction of it beyond."""
+
+    slices: Slices
+    found: NDArray[np.bool_]
+    lost: float
+
+
 def prepare(pair: Pair, preparation: Preparation) -> Slices:
     """The pair's slices on the model grid; the body is the data set's mask, or the one found in the MR."""
-    condition, body, _ = conditioned(pair.mr, preparation.normalisation, preparation.image)
+    return prepare_as_inference(pair, preparation).slices
+
+
+def prepare_as_inference(pair: Pair, preparation: Preparation) -> Prepared:
+    """The slices of `prepare`, and the body as mrct-infer finds it, whatever mask the data set has."""
+    condition, found, lost = conditioned(pair.mr, preparation.normalisation, preparation.image)
+    body = found
     grid = condition.grid
     hu = pair.ct.canonical().resample(grid, fill=AIR_HU).array
     if pair.mask is not None:
         given = pair.mr.__class__(pair.mask.astype(np.uint8), pair.mr.grid).canonical()
         body = given.resample(grid, fill=0, order=0).array.astype(bool)
-    return Slices(condition.array.astype(np.float32), hu.astype(np.float32), body)
+    slices = Slices(condition.array.astype(np.float32), hu.astype(np.float32), body)
+    return Prepared(slices, found, lost)
 
 
 def digest(slices: Slices) -> str:

@@ -42,6 +42,13 @@ def test_a_higher_confidence_is_wider() -> None:
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
+@pytest.mark.parametrize("values", [(3.0, 5.0, 8.0), (1.0, 2.0, 3.0, 4.0)])
+def test_a_shift_of_few_subjects_shifts_the_interval_and_nothing_else(values) -> None:
+    here = Bootstrap().interval(values)
+    there = Bootstrap().interval([value + 0.1 for value in values])
+    assert there == pytest.approx([end + 0.1 for end in here])
+
+
 def test_one_subject_has_no_interval() -> None:
     assert Bootstrap().interval([3.0]) == Interval(3.0, None, None)
 

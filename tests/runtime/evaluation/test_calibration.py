@@ -157,7 +157,15 @@ def test_a_recalibrated_deviation_takes_the_place_of_the_raw_one() -> None:
     # the error has the truth's deviation and the mean's: 16 + 1/10 in place of 1 + 1/10
     scale = Scale(factor=np.sqrt(16.1 / 1.1), floor_hu=0.0)
     recalibration = Recalibration(
-        options={}, mc=10, scales={"all": scale}, data="none", subjects=1, slices=1, coverage={}
+        options={},
+        mc=10,
+        prior_mean=0.0,
+        scales={"all": scale},
+        data="none",
+        subjects=1,
+        subjects_sha256=(),
+        slices=1,
+        coverage={},
     )
     after = recalibrated(voxels, recalibration)
     for p in LEVELS:

@@ -93,7 +93,10 @@ def test_a_value_that_does_not_exist_has_no_bar_but_a_word():
     ax = Figure().subplots()
     draw_bars(ax, [Bar("CNN", "red", None)], AXIS)
     assert not ax.patches
-    assert ax.texts[0].get_text() == "one sample only"
+    draw_bars(ax, [Bar("DDPM", "red", None, "one sample only")], AXIS)
+    assert [text.get_text() for text in ax.texts] == ["-", "one sample only"]
+    (_, stds), *_ = bars.cost_bars(make_evaluation(runs=("CNN",)).runs, "all")
+    assert [bar.missing for bar in stds] == ["one sample only"]
 
 
 def test_an_axis_that_does_not_start_at_0_says_so_and_holds_every_interval():
@@ -162,6 +165,13 @@ def test_without_bone_the_box_is_where_the_results_differ_most():
     other = truth.copy()
     other[25:30, 5:9] = 80
     assert zoom.zoom_box(truth, body, [truth, other]).of(other).sum() == 20 * 80
+
+
+def test_the_caption_says_what_the_box_was_chosen_by(captured):
+    case = make_pictures(("DDPM", "CNN"))
+    assert "where the true CT has most bone" in captured(zoom, case)[0]
+    boneless = [replace(each, truth=np.zeros_like(each.truth)) for each in case]
+    assert "where the results differ most" in captured(zoom, boneless)[0]
 
 
 def test_the_monte_carlo_figure_shows_the_average_its_error_and_the_deviation(captured):

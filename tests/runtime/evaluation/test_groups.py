@@ -24,7 +24,7 @@ def test_groups_that_could_be_mistaken_are_refused(texts) -> None:
 
 
 def test_everyone_comes_first_and_nobody_is_lost() -> None:
-    groups = {"A": "A*", "nobody": "Z*"}
+    groups = {"A": "A*"}
     assert members(["A1", "B1", "A2"], groups) == {
         "all": ("A1", "B1", "A2"),
         "A": ("A1", "A2"),
@@ -33,6 +33,12 @@ def test_everyone_comes_first_and_nobody_is_lost() -> None:
     assert [group_of(name, groups) for name in ("A1", "B1")] == ["A", "others"]
     assert members(["A1"], {}) == {"all": ("A1",)}
     assert group_of("A1", {}) == "all"
+
+
+@pytest.mark.parametrize("groups", [{"far": "Z*"}, {"A": "A*", "far": "A2*"}])
+def test_a_group_that_would_have_nobody_is_told_with_its_pattern(groups) -> None:
+    with pytest.raises(UsageError, match=rf"group 'far': no subject fits '{groups['far'][0]}"):
+        members(["A1", "B1", "A2"], groups)
 
 
 def test_each_group_has_the_means_of_its_own_subjects() -> None:

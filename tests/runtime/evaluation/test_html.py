@@ -180,6 +180,20 @@ def test_where_the_cnn_wins_is_said_plainly_with_the_lead_s_interval(evaluation)
     assert f"ahead of {best.label}" in beats
 
 
+def test_a_lead_that_these_subjects_do_not_bear_out_is_not_stated_as_a_fact():
+    clear, single = make_evaluation(), make_evaluation(groups={"hospital A": ("A1",)})
+    text = " ".join(findings(Comparison(clear, "all")))
+    assert "DDPM-M is best, but not clearly, by SSIM (" in text
+    assert "CNN is best by PSNR (" in text
+    told = [text for text in findings(Comparison(single, "all")) if "is best" in text]
+    assert told
+    assert all("is best, but not clearly, by" in text for text in told)
+
+
+def test_a_single_result_is_not_called_the_best():
+    assert "is best" not in " ".join(findings(Comparison(make_evaluation(runs=("CNN",)), "all")))
+
+
 def test_a_cnn_that_wins_nothing_is_said_to(evaluation):
     run = evaluation.runs[5]
     runs = (*evaluation.runs[:4], replace(run, method="cnn", label="CNN"))

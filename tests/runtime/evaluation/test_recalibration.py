@@ -23,9 +23,11 @@ def recalibration(**changes) -> Recalibration:
     given = {
         "options": {"steps": 50, "eps": None, "predictor": "euler-maruyama", "snr": 0.16},
         "mc": 10,
+        "prior_mean": 0.25,
         "scales": SCALES,
         "data": "validation part of the split",
         "subjects": 2,
+        "subjects_sha256": ("0" * 64, "f" * 64),
         "slices": 4,
         "coverage": {"50": (0.3, 0.5), "80": (0.6, 0.8), "95": (0.8, 0.95)},
     }
@@ -53,9 +55,10 @@ def test_the_map_keeps_its_shape_and_type_and_the_raw_one_is_left_alone(dtype) -
 
 def test_it_serves_the_sampling_that_it_was_fitted_for_and_no_other() -> None:
     made = recalibration()
-    assert made.serves(dict(made.options), 10)
-    assert not made.serves(dict(made.options), 20)
-    assert not made.serves(made.options | {"steps": 100}, 10)
+    assert made.serves(dict(made.options), 10, 0.25)
+    assert not made.serves(dict(made.options), 20, 0.25)
+    assert not made.serves(dict(made.options), 10, 0.0)
+    assert not made.serves(made.options | {"steps": 100}, 10, 0.25)
 
 
 def test_it_comes_back_from_json_as_it_was() -> None:
@@ -70,6 +73,7 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         {"scales": {}},
         {"mc": 1},
         {"subjects": 0},
+        {"subjects_sha256": ("A1",)},
         {"coverage": {"50": (0.3, 1.2)}},
     ],
 )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fitted import recalibration
 from flat_pairs import write_pairs
 from tiny_bundle import DEVIATION, write_tiny_bundle
 
@@ -182,6 +183,49 @@ def test_a_bundle_that_no_sampler_serves_is_refused(bundles, data) -> None:
 def test_two_bundles_of_one_name_are_refused(bundles, data) -> None:
     with pytest.raises(UsageError, match="2 bundles are named chain"):
         Evaluator([bundles[0], bundles[0]], data, plan("ddpm"))
+
+
+def test_a_sampler_named_twice_is_refused_for_its_subjects_would_count_twice(bundles, data) -> None:
+    with pytest.raises(UsageError, match="the sampler em is named 2 times"):
+        Evaluator(bundles, data, plan("em", "ddpm", "em"))
+
+
+def test_steps_are_for_samplers_that_take_so_many_and_not_a_cap_for_one_that_adapts(
+    bundles, data
+) -> None:
+    settings = replace(SETTINGS, options={"steps": 25})
+    found = Evaluator(bundles[1:], data, plan("em", "ode", settings=settings)).contestants
+    preset = bundles[1].preset("ode")
+    assert [each.options["steps"] for each in found] == [25, preset.get("steps", 1000)]
+
+
+def with_changes(bundle: Bundle, **changes) -> Bundle:
+    return replace(bundle, manifest=bundle.manifest.model_copy(update=changes))
+
+
+def test_every_bundle_is_held_against_the_ct_and_the_body(bundles, data) -> None:
+    manifest = bundles[1].manifest
+    low = with_changes(bundles[1], name="low", hu_window=replace(bundles[1].window, high=1000.0))
+    near = with_changes(
+        bundles[1], name="near", image=manifest.image.model_copy(update={"size": 16})
+    )
+    warnings = Evaluator([bundles[1], low, near], data, plan("em")).survey.warnings
+    first = [text for text in warnings if text.startswith("A1: ")]
+    assert len(first) == 2
+    assert "HU, where low cannot follow" in first[0]
+    assert "% of the body lies outside the field of view of 16 mm of near" in first[1]
+
+
+def test_a_subject_that_the_recalibration_was_fitted_on_is_told(bundles, data) -> None:
+    clean = Evaluator(bundles[1:], data, plan("em"))
+    case = load_case(clean.subjects[1], clean.contestants[0].preparation, Selection())
+    fitted = recalibration("em", mc=MC, steps=60)
+    fitted = fitted.model_copy(update={"subjects_sha256": tuple(case.digests)})
+    told = with_changes(bundles[1], uncertainty={"em": fitted})
+    (warning,) = Evaluator([told], data, plan("em")).survey.warnings
+    assert "A2: the recalibration of EM was fitted on this subject" in warning
+    other = with_changes(bundles[1], uncertainty={"em": fitted.model_copy(update={"mc": 3})})
+    assert Evaluator([other], data, plan("em")).survey.warnings == ()
 
 
 def test_a_training_subject_is_refused_or_told(bundles, data) -> None:

@@ -42,6 +42,24 @@ def test_subjects_of_several_layouts_are_all_found_and_prepared_files_go_before_
     assert layouts == ["DICOM studies", "NIfTI or MetaImage", "NIfTI or MetaImage"]
 
 
+def test_one_patient_in_two_layouts_in_nested_folders_is_refused(tmp_path):
+    """Of two subjects one could be trained on and the other tested."""
+    write_gold_atlas(tmp_path / "P1" / "dicom")
+    write_synthrad(tmp_path / "P1" / "nifti")
+    write_synthrad(tmp_path / "P2")
+    told = r"nifti \(NIfTI or MetaImage\) lies in the folder of P1 \(DICOM studies\)"
+    with pytest.raises(InputRejectedError, match=told):
+        find_subjects(tmp_path)
+    assert [subject.name for subject in find_subjects(tmp_path, "P*")] == ["P1", "P2"]
+
+
+def test_pictures_around_a_study_are_refused_too(tmp_path):
+    write_png(tmp_path, ["P1"])
+    write_synthrad(tmp_path / "P1" / "volumes")
+    with pytest.raises(InputRejectedError, match=r"volumes .* lies in the folder of P1 \(PNG"):
+        find_subjects(tmp_path)
+
+
 def test_the_pattern_chooses_by_name_and_a_pattern_for_nothing_is_told(tmp_path):
     for name in ("1BA001", "1BA002", "1PA001"):
         write_synthrad(tmp_path / "Task1" / name)

@@ -13,7 +13,8 @@ the MR does not tell, of deviation s, costs s^2 and is worth at most weight s, s
 s = weight / 2. With 0.01 that is 20 HU in a window of 4095, as much as the noise of a CT; 0.1 would allow 200 HU.
 
 A step is `critic.steps` of D, each on slices of their own, and then one of G. The critic is computed in fp32 at any
-precision, since its penalty takes the gradient of a gradient; its Adam has betas 0 and 0.9 (algorithm 1 there). The
+precision, since its penalty takes the gradient of a gradient; its Adam has betas 0 and 0.9 (algorithm 1 there). Not in
+that paper: its gradient, penalty included, is clipped at the recipe's `grad_clip` as the generator's is; inf is theirs. The
 "loss" in the log is the squared error: the critic's judgement has no fixed scale to compare epochs by.
 """
 

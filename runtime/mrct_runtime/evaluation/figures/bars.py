@@ -31,11 +31,12 @@ _LEGEND: Final = {
 
 
 class Bar(NamedTuple):
-    """A bar, its colour, and its value with the interval; None where there is no such value."""
+    """A bar, its colour, and its value with the interval; None where there is no such value, and `missing` why."""
 
     label: str
     colour: str
     interval: Interval | None
+    missing: str = "-"
 
 
 class Axis(NamedTuple):
@@ -107,7 +108,7 @@ def cost_bars(runs: Sequence[Run], group: str) -> list[tuple[Axis, list[Bar]]]:
         (
             axis,
             [
-                Bar(run.label, _colour(run, averaged=False), interval)
+                Bar(run.label, _colour(run, averaged=False), interval, _missing(run))
                 for run, interval in zip(runs, values, strict=True)
             ],
         )
@@ -120,9 +121,9 @@ def draw_bars(ax: Axes, bars: Sequence[Bar], axis: Axis) -> None:
     low, high = _ends(bars, axis)
     if axis.start == "powers":
         ax.set_xscale("log")
-    for y, (_, colour, interval) in enumerate(bars):
+    for y, (_, colour, interval, missing) in enumerate(bars):
         if interval is None:
-            ax.annotate("one sample only", (0, y), (2, 0), ("axes fraction", "data"), "offset points", size=SMALL, va="center")  # fmt: skip
+            ax.annotate(missing, (0, y), (2, 0), ("axes fraction", "data"), "offset points", size=SMALL, va="center")  # fmt: skip
             continue
         ax.barh(y, interval.value, height=0.72, color=colour)
         end = interval.value
@@ -167,6 +168,11 @@ def _start(values: Sequence[Interval]) -> Literal["zero", "powers"]:
     """Powers of ten where the values, all above 0, differ by more than a factor of 20."""
     found = [interval.value for interval in values]
     return "powers" if found and min(found) > 0 and max(found) > 20 * min(found) else "zero"
+
+
+def _missing(run: Run) -> str:
+    """Why a run has no deviation."""
+    return "one sample only" if run.mc == 1 else "-"
 
 
 def _exact(value: float) -> Interval:

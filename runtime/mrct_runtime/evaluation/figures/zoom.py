@@ -65,9 +65,14 @@ def draw(case: Sequence[Pictures], path: Path) -> str:
     colour_bar(tiles[0, 2], tiles[1, 0], "CT, HU")
     colour_bar(tiles[1, 2], tiles[2, 2], "error, HU")
     save_images(drawn, path)
+    place = (
+        "the true CT has most bone"
+        if _bone(first.truth, first.body).any()
+        else "the results differ most"
+    )
     return (
         f"{name_of(case)}. For every method: the whole slice, the boxed part enlarged, and that part's signed error "
-        f"against the true CT. The box is where the true CT has most bone. CT and results are shown over {HU_WINDOW}, "
+        f"against the true CT. The box is where {place}. CT and results are shown over {HU_WINDOW}, "
         "all errors over one scale; the number under a method is its mean absolute error in the body of this slice. "
         "A label that ends in -M is the average of all samples, any other diffusion result one single sample."
     )
@@ -81,13 +86,17 @@ def zoom_box(truth: Array, body: Array, results: Sequence[Array]) -> Crop:
     crop = around(body)
     side = max(-(-max(crop.bottom - crop.top, crop.right - crop.left) // _SHARE), 8)
     side = min(side, crop.bottom - crop.top, crop.right - crop.left)
-    weight = (tissues(truth)["bone"] & body).astype(np.float64)
+    weight = _bone(truth, body).astype(np.float64)
     if not weight.any():
         weight = np.std(np.asarray(results, np.float64), axis=0) * body
     sums = np.lib.stride_tricks.sliding_window_view(crop.of(weight), (side, side)).sum(axis=(2, 3))
     row, column = np.unravel_index(int(np.argmax(sums)), sums.shape)
     top, left = crop.top + int(row), crop.left + int(column)
     return Crop(top, top + side, left, left + side)
+
+
+def _bone(truth: Array, body: Array) -> Array:
+    return np.asarray(tissues(truth)["bone"] & body)
 
 
 def _images(case: Sequence[Pictures]) -> list[_Image]:

@@ -52,13 +52,15 @@ def listed(parts: Iterable[str]) -> str:
 
 
 def _winners(comparison: Comparison) -> list[str]:
-    """One sentence for each result that is best by some metric, with its values."""
-    won: dict[str, list[str]] = {}
-    for metric in comparison.metrics:
-        best, interval = comparison.ranking(metric)[0]
-        text = f"{METRICS[metric].title} ({with_interval(metric, interval)})"
-        won.setdefault(best.label, []).append(text)
-    return [f"{label} is best by {listed(metrics)}." for label, metrics in won.items()]
+    """For each result that leads by some metric, with its values, a sentence where it does so clearly and one where not."""
+    won: dict[tuple[str, bool], list[str]] = {}
+    for lead in comparison.leads():
+        text = f"{METRICS[lead.metric].title} ({with_interval(lead.metric, lead.values[0])})"
+        won.setdefault((lead.first.label, lead.is_clear), []).append(text)
+    return [
+        f"{label} is best{'' if clear else ', but not clearly,'} by {listed(metrics)}."
+        for (label, clear), metrics in won.items()
+    ]
 
 
 def _cnn(comparison: Comparison) -> list[str]:
