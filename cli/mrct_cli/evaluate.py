@@ -11,15 +11,15 @@ from click.core import ParameterSource
 from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.paths import PATH
+from mrct_cli.sampler_flags import published, recipe_flag
 from mrct_runtime.errors import UsageError
-from mrct_runtime.samplers import RECIPES, SAMPLERS
+from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from mrct_runtime.evaluation.cases import Selection
     from mrct_runtime.evaluation.results import Evaluation
     from mrct_runtime.evaluation.runner import Plan
 
-_DEFAULT_RECIPE = "default"
 _PARTS = ("training", "validation", "test", "unseen")
 _VIEWS = ("axial", "coronal", "sagittal")
 # Folders are often named after patients.
@@ -43,13 +43,7 @@ _PLACEHOLDERS = {"bundles": "BUNDLE...", "data": "DATA", "out": "OUT", "split": 
     type=int,
     help="Network evaluations a sample; not of ode, which takes as many as it needs. [the bundle's preset]",
 )
-@click.option(
-    "--recipe",
-    type=click.Choice([_DEFAULT_RECIPE, *RECIPES]),
-    default=_DEFAULT_RECIPE,
-    show_default=True,
-    help="The settings of the published paper, or of its authors' code, in place of the bundle's.",
-)
+@recipe_flag
 @click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names.")
 @click.option("--split", type=PATH, metavar="FILE", help="split.json of a training run on DATA.")
 @click.option(
@@ -136,7 +130,7 @@ def _plan(context: click.Context) -> Plan:
         mc=options["mc"],
         seed=options["seed"],
         options={} if options["steps"] is None else {"steps": options["steps"]},
-        recipe=None if options["recipe"] == _DEFAULT_RECIPE else options["recipe"],
+        recipe=published(options["recipe"]),
         device=options["device"],
         threads=options["threads"],
     )

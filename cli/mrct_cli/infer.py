@@ -12,15 +12,14 @@ from mrct_cli.command_line import anonymous
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
-from mrct_cli.sampler_flags import chosen, sampler_flags
+from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags
 from mrct_runtime.errors import UsageError
-from mrct_runtime.samplers import RECIPES, SAMPLERS
+from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
     from mrct_runtime.translate import Job
 
-_DEFAULT_RECIPE = "default"
 # Folders and series are often named after patients.
 _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "series": "SERIES"}
 
@@ -40,13 +39,7 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
 )
 @click.option("--series", help="Translate this MR series, by its UID or number.")
-@click.option(
-    "--recipe",
-    type=click.Choice([_DEFAULT_RECIPE, *RECIPES]),
-    default=_DEFAULT_RECIPE,
-    show_default=True,
-    help="The settings of the published paper, or of its authors' code, in place of the bundle's.",
-)
+@recipe_flag
 @sampler_flags
 @click.option(
     "--raw-uncertainty",
@@ -95,7 +88,7 @@ def infer(
         seed=seed,
         batch=batch,
         options=chosen(context),
-        recipe=None if recipe == _DEFAULT_RECIPE else recipe,
+        recipe=published(recipe),
         device=device,
         threads=threads,
         raw_uncertainty=raw_uncertainty,

@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import click
 
-from mrct_runtime.samplers import SAMPLERS
+from mrct_runtime.samplers import RECIPES, SAMPLERS
 
 Command: TypeAlias = Callable[..., None]
 
 _CHOSEN = "mrct.sampler_options"
+_OWN = "default"
 # What a field's name and default do not say; a field that is not listed here gets its flag all the same.
 _MEANINGS = {
     "steps": "Network evaluations a sample, or their upper limit for ode. For pc 1000 of them are 500 levels "
@@ -29,6 +30,21 @@ _MEANINGS = {
     "clip_x0": "Hold the predicted image in the data range at every step",
     "allow_residual_noise": "Accept an eps that leaves noise in the image",
 }
+
+
+recipe_flag = click.option(
+    "--recipe",
+    type=click.Choice([_OWN, *RECIPES]),
+    default=_OWN,
+    show_default=True,
+    help="The settings of the published paper, or of its authors' code, in place of the bundle's.",
+)
+"""--recipe of every command that samples; `published` has what it means."""
+
+
+def published(recipe: str) -> str | None:
+    """The published recipe that was asked for; None for the bundle's own settings."""
+    return None if recipe == _OWN else recipe
 
 
 def sampler_flags(command: Command) -> Command:

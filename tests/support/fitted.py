@@ -12,6 +12,21 @@ PRIOR_MEAN = 0.25
 """That of the tiny bundle."""
 
 
+def of_scale(scale: Scale) -> Recalibration:
+    """For ten samples of a sampler without options: this scale in the whole body."""
+    return Recalibration(
+        options={},
+        mc=10,
+        prior_mean=0.0,
+        scales={WHOLE: scale},
+        data="none",
+        subjects=1,
+        subjects_sha256=(),
+        slices=1,
+        coverage={},
+    )
+
+
 def recalibration(name: str, *, mc: int, floor_hu: float = 0.0, **options: Any) -> Recalibration:
     """For a sampler with these options: twice the deviation, over a floor."""
     return Recalibration(

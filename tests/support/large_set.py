@@ -14,7 +14,7 @@ from dicom_study import make_grid
 from mrct_runtime.paired import Pair, Subject
 from mrct_runtime.volume import Volume
 from mrct_train import data
-from mrct_train.augment import augment
+from mrct_train.augment import Chances, change
 from mrct_train.config import Augmentation, validated
 from mrct_train.loss import generator
 
@@ -55,7 +55,7 @@ def main(folder, slices, megabytes):
     kind = Augmentation(mirror=True, rotation_degrees=5.0, shift_mm=5.0, intensity=0.1)
     for step in range(10):
         x0, y = (torch.from_numpy(part) for part in pairs.batch(order.indices(step)))
-        x0, y = augment((x0, y), kind, 0.875, generator(step))
+        x0, y = change((x0, y), kind, 0.875, Chances.draw(len(y), generator(step)))
         (network(y) - x0).square().mean().backward()
     stored = sum(array.nbytes for subject in pairs.subjects for array in subject.slices)
     sys.stdout.write(f"{summary.slices} {stored // MEGABYTE}\n")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from mrct_train.augment import augment
+from mrct_train.augment import Chances, change
 from mrct_train.config import Augmentation
 from mrct_train.loss import generator
 
@@ -13,7 +13,9 @@ SPACING_MM = 2.0
 
 
 def augmented(pair, seed=0, **kind):
-    return augment(pair, Augmentation(**kind), SPACING_MM, generator(seed))
+    return change(
+        pair, Augmentation(**kind), SPACING_MM, Chances.draw(len(pair[1]), generator(seed))
+    )
 
 
 def symmetries(image):

@@ -7,7 +7,7 @@ import torch
 from training_run import pairs, recipe
 
 from mrct_runtime.errors import UsageError
-from mrct_train.augment import augment
+from mrct_train.augment import Chances, change
 from mrct_train.batches import Prefetch, Rows, Source
 from mrct_train.data import Order
 from mrct_train.loss import generator
@@ -30,7 +30,7 @@ def test_a_ranks_pairs_are_its_rows_of_the_whole_batch_augmented():
     indices = order.indices(3)
     ct, mr = data.batch(indices)
     images = torch.from_numpy(ct), torch.from_numpy(mr)
-    whole = augment(images, config.augmentation, config.spacing_mm, generator(0, 3))
+    whole = change(images, config.augmentation, config.spacing_mm, Chances.draw(6, generator(0, 3)))
     for rank in range(3):
         rows = Rows(6, 3, rank)
         mine = Source(data, order, rows, config).pair(indices, generator(0, 3))

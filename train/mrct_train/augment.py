@@ -29,17 +29,10 @@ class Chances(NamedTuple):
         return Chances(self.unit[rows], self.quarters[rows])
 
 
-def augment(
-    pair: tuple[Tensor, Tensor], kind: Augmentation, spacing_mm: float, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(x_0, y) [B, 1, H, W] with each sample changed by a draw of its own; beyond the edge lies 0, air."""
-    return change(pair, kind, spacing_mm, Chances.draw(len(pair[1]), random))
-
-
 def change(
     pair: tuple[Tensor, Tensor], kind: Augmentation, spacing_mm: float, chances: Chances
 ) -> tuple[Tensor, Tensor]:
-    """(x_0, y) [B, 1, H, W] with each sample changed by its own chances."""
+    """(x_0, y) [B, 1, H, W] with each sample changed by its own chances; beyond the edge lies 0, air."""
     x0, y = pair
     if kind == Augmentation():
         return pair

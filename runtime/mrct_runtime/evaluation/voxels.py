@@ -16,7 +16,6 @@ from mrct_runtime.evaluation.contestants import Contestant
 from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.synthesis import Moments
-from mrct_runtime.volume import Volume
 
 MOST_VOXELS: Final = 20_000
 """Of one subject, drawn at random where its body has more: subjects are few, and neighbours say the same."""
@@ -59,9 +58,8 @@ def recalibration_of(bundle: Bundle, contestant: Contestant) -> Recalibration | 
 
 
 def _part(part: Part, moments: Moments, window: HuWindow) -> Voxels:
-    model, own = part.grids
     mean = part.on_ct_grid(window.to_hu(np.clip(moments.mean, 0.0, 1.0)))
-    std = Volume(moments.std * window.width, model).resample(own, fill=0.0).array
+    std = part.on_ct_grid(moments.std * window.width, fill=0.0)
     chosen = part.recalibrated
     return Voxels(
         mean[chosen].astype(np.float32),

@@ -13,6 +13,7 @@ from mrct_runtime.intensity import MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.paired.values import Pair
 from mrct_runtime.translate import AIR_HU, conditioned
+from mrct_runtime.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def prepare_as_inference(pair: Pair, preparation: Preparation) -> Prepared:
     grid = condition.grid
     hu = pair.ct.canonical().resample(grid, fill=AIR_HU).array
     if pair.mask is not None:
-        given = pair.mr.__class__(pair.mask.astype(np.uint8), pair.mr.grid).canonical()
+        given = Volume(pair.mask.astype(np.uint8), pair.mr.grid).canonical()
         body = given.resample(grid, fill=0, order=0).array.astype(bool)
     slices = Slices(condition.array.astype(np.float32), hu.astype(np.float32), body)
     return Prepared(slices, found, lost)

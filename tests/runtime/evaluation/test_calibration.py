@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from fitted import of_scale
 from scipy import stats
 
 from mrct_runtime.errors import UsageError
@@ -20,7 +21,7 @@ from mrct_runtime.evaluation.calibration import (
     quantile,
     recalibrated,
 )
-from mrct_runtime.evaluation.recalibration import Recalibration, Scale
+from mrct_runtime.evaluation.recalibration import Scale
 
 BOOTSTRAP = Bootstrap(resamples=100)
 
@@ -156,17 +157,7 @@ def test_a_recalibrated_deviation_takes_the_place_of_the_raw_one() -> None:
     assert coverage(voxels, 10)["80"] < 0.4
     # the error has the truth's deviation and the mean's: 16 + 1/10 in place of 1 + 1/10
     scale = Scale(factor=np.sqrt(16.1 / 1.1), floor_hu=0.0)
-    recalibration = Recalibration(
-        options={},
-        mc=10,
-        prior_mean=0.0,
-        scales={"all": scale},
-        data="none",
-        subjects=1,
-        subjects_sha256=(),
-        slices=1,
-        coverage={},
-    )
+    recalibration = of_scale(scale)
     after = recalibrated(voxels, recalibration)
     for p in LEVELS:
         assert coverage(after, 10)[name_of(p)] == pytest.approx(p, abs=0.01)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dicom_study import make_grid
+from fitted import of_scale
 from flat_pairs import write_pairs
 from paired_sets import head
 
 from mrct_runtime.evaluation.bootstrap import Bootstrap
 from mrct_runtime.evaluation.calibration import Voxels
 from mrct_runtime.evaluation.cases import Selection, load_case
-from mrct_runtime.evaluation.recalibration import Recalibration, Scale
+from mrct_runtime.evaluation.recalibration import Scale
 from mrct_runtime.evaluation.voxels import body_voxels, worth
 from mrct_runtime.intensity import HuWindow, MrNormalisation, body_mask
 from mrct_runtime.manifest import Image
@@ -81,17 +82,7 @@ def test_the_report_has_the_raw_worth_and_the_recalibrated_one_where_there_is_on
     voxels = Voxels(np.zeros(200), np.ones(200), np.full(200, 4.0))
     bootstrap = Bootstrap(resamples=100)
     scale = Scale(factor=5.0, floor_hu=0.0)
-    recalibration = Recalibration(
-        options={},
-        mc=10,
-        prior_mean=0.0,
-        scales={"all": scale},
-        data="none",
-        subjects=1,
-        subjects_sha256=(),
-        slices=1,
-        coverage={},
-    )
+    recalibration = of_scale(scale)
     assert set(worth([voxels], 10, None, bootstrap)) == {"raw"}
     found = worth([voxels], 10, recalibration, bootstrap)
     shares = [each["tissues"]["all"]["coverage"]["80"].value for each in found.values()]
