@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.engines import Engine
+from mrct_runtime.engines.target import Target
 from mrct_runtime.evaluation.calibration import (
     LEVELS,
     Calibration,
@@ -75,7 +76,7 @@ def moments(contestant: Contestant, engine: Engine, case: Case, keep: Path | Non
     file = None if keep is None else keep / f"{contestant.settings.sampler}-{case.name}.npz"
     if file is not None and file.is_file():
         kept = np.load(file)
-        return Moments(kept["mean"], kept["std"], int(kept["n"]), int(kept["evaluations"]))
+        return Moments(kept["mean"], kept["std"], int(kept["n"]), int(kept["evaluations"]), MC)
     found = draw(contestant, engine, case).moments[0]
     if file is not None:
         np.savez(file, mean=found.mean, std=found.std, n=found.n, evaluations=found.evaluations)
@@ -199,12 +200,12 @@ def main() -> None:
     studies: dict[Preparation, Study] = {}
     for name in arguments.samplers.split(","):
         bundle = Bundle.load(demonstration_bundle(name))
-        settings = Settings(mc=MC, threads=arguments.threads)
+        settings = Settings(mc=MC, target=Target("cpu", threads=arguments.threads))
         (contestant,) = contestants([bundle], [name], settings)
         prepared = contestant.preparation
         if prepared not in studies:
             studies[prepared] = Study(prepared, arguments)
-        with closing(bundle.open_engine(threads=arguments.threads)) as engine:
+        with closing(bundle.open_engine(settings.target)) as engine:
             rows.append(studies[prepared].row(contestant, engine))
         print(name, "raw", rows[-1]["raw"], flush=True)
         print(name, "recalibrated", rows[-1]["recalibrated"]["stored"], flush=True)

@@ -11,6 +11,7 @@ import click
 
 from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import words
+from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_runtime.errors import NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
@@ -51,11 +52,13 @@ _BY = ("tissue", "body")
     show_default=True,
     help="A scale for air, soft tissue and bone each, or one for the whole body.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
-@click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
+@engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the coverages; leave the bundle as it is.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.pass_context
 def calibrate(
+    context: click.Context,
+    /,
     bundle_path: Path,
     data: Path,
     samplers: list[str],
@@ -65,10 +68,9 @@ def calibrate(
     split: Path | None,
     slices: int | None,
     by: str,
-    device: str,
-    threads: int | None,
     dry_run: bool,
     quiet: bool,
+    **_engine: object,
 ) -> None:
     """Fit the deviation of BUNDLE's samplers to their true errors on the paired data set DATA, and store the fit.
 
@@ -85,7 +87,7 @@ def calibrate(
     bundle = Bundle.load(bundle_path)
     plan = Plan(
         samplers=tuple(samplers) or None,
-        settings=Settings(mc=mc, seed=seed, device=device, threads=threads),
+        settings=Settings(mc=mc, seed=seed, target=target(context)),
         selection=_selection(data, subjects, slices, split),
     )
     # an earlier fit on these subjects is no reason to warn of them

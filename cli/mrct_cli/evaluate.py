@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import anonymous, words
+from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.sampler_flags import published, recipe_flag
 from mrct_runtime.errors import UsageError
@@ -71,8 +72,7 @@ _PLACEHOLDERS = {"bundles": "BUNDLE...", "data": "DATA", "out": "OUT", "split": 
 @click.option("--range-2023", type=float, nargs=2, help="Of SynthRAD2023, HU. [-1024 3000]")
 @click.option("--range-2025", type=float, nargs=2, help="Of SynthRAD2025, HU. [-1024 3071]")
 @click.option("--allow-training-subjects", is_flag=True, help="Warn of them instead of refusing.")
-@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
-@click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
+@engine_flags
 @click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in OUT.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
 @click.pass_context
@@ -98,8 +98,8 @@ def evaluate(
     from mrct_runtime.evaluation.writing import claim, write_evaluation
 
     plan = _plan(context)
-    target = out or Path(f"{data.resolve().name}-eval")
-    with claim(target, overwrite=overwrite) as folder:
+    place = out or Path(f"{data.resolve().name}-eval")
+    with claim(place, overwrite=overwrite) as folder:
         evaluator = Evaluator([Bundle.load(path) for path in bundles], data, plan)
         for warning in evaluator.survey.warnings:
             click.echo(f"mrct: warning: {warning}", err=True)
@@ -114,7 +114,7 @@ def evaluate(
         folder.commit()
     if not quiet:
         click.echo("\n".join(_summary(evaluation)))
-        click.echo(f"wrote {target}: look at {target / REPORT}")
+        click.echo(f"wrote {place}: look at {place / REPORT}")
 
 
 def _plan(context: click.Context) -> Plan:
@@ -131,8 +131,7 @@ def _plan(context: click.Context) -> Plan:
         seed=options["seed"],
         options={} if options["steps"] is None else {"steps": options["steps"]},
         recipe=published(options["recipe"]),
-        device=options["device"],
-        threads=options["threads"],
+        target=target(context),
     )
     ruler = Ruler(
         HuRange(*(options["range_2023"] or SYNTHRAD_2023)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mrct_cli.command_line import anonymous
+from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
@@ -47,14 +48,14 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
     help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
-@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
-@click.option("--threads", type=int, help="Threads of the network. [the cores of this process]")
+@engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
 @click.pass_context
 def infer(
     context: click.Context,
+    /,
     study: Path,
     out: Path | None,
     sampler: str,
@@ -65,11 +66,10 @@ def infer(
     recipe: str,
     raw_uncertainty: bool,
     batch: int | None,
-    device: str,
-    threads: int | None,
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
+    **_engine: object,
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
@@ -89,8 +89,7 @@ def infer(
         batch=batch,
         options=chosen(context),
         recipe=published(recipe),
-        device=device,
-        threads=threads,
+        target=target(context),
         raw_uncertainty=raw_uncertainty,
     )
     tell = _silence if quiet else _to_stderr
@@ -99,31 +98,31 @@ def infer(
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
-    target = out or Path(f"{study.resolve().name}-sct")
-    _refuse_the_study(target, study)
-    with claim(target, overwrite=overwrite) as folder:
+    place = out or Path(f"{study.resolve().name}-sct")
+    _refuse_the_study(place, study)
+    with claim(place, overwrite=overwrite) as folder:
         job = prepare(bundle, study, settings, series=series)
         folder.require(bytes_needed(job.source.volume))
         for line in plan_lines(job):
             tell(line)
-        result = _run(job, quiet=quiet)
+        result = _run(job, tell, quiet=quiet)
         result.write(folder, command=anonymous(context, _PLACEHOLDERS))
         folder.commit()
     for warning in result.warnings:
         _to_stderr(f"mrct: warning: {warning}")
     if not quiet:
-        click.echo(f"wrote {target}: look at {target / PREVIEW}")
+        click.echo(f"wrote {place}: look at {place / PREVIEW}")
 
 
-def _refuse_the_study(target: Path, study: Path) -> None:
+def _refuse_the_study(out: Path, study: Path) -> None:
     """UsageError where the result would take the place of its own input."""
-    place, source = target.resolve(), study.resolve()
+    place, source = out.resolve(), study.resolve()
     if place == source or place in source.parents:
-        raise UsageError(f"OUT {target} is or holds the study itself; name another output folder")
+        raise UsageError(f"OUT {out} is or holds the study itself; name another output folder")
 
 
-def _run(job: Job, *, quiet: bool) -> Result:
-    engine = job.open_engine()
+def _run(job: Job, tell: Callable[[str], None], *, quiet: bool) -> Result:
+    engine = job.open_engine(tell)
     try:
         with progress_on_stderr(job, quiet=quiet) as watch:
             return job.run(engine, watch.batch_finished, watch.evaluated)

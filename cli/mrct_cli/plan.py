@@ -24,7 +24,7 @@ def plan_lines(job: Job) -> Iterator[str]:
     image = manifest.image
     yield (
         f"model:   {manifest.name} (sha256 {job.bundle.sha256[:12]}), "
-        f"{image.size} x {image.size} pixels of {image.spacing_mm:g} mm, on {job.device}"
+        f"{image.size} x {image.size} pixels of {image.spacing_mm:g} mm"
     )
     yield f"sampler: {sampling.sampler!r}"
     most, samples = _most(job), "sample" if sampling.mc == 1 else "samples"
@@ -38,17 +38,20 @@ def estimate_lines(job: Job) -> Iterator[str]:
     """The time and memory that a run takes, from one batch through the network."""
     import numpy as np
 
+    from mrct_runtime.arrays import on_host
+
     engine = job.open_engine()
     try:
         batch = min(
             job.sampling.batch, engine.max_batch, len(job.condition.array) * job.sampling.mc
         )
         x = np.zeros((batch, 1, *job.condition.array.shape[1:]), np.float32)
-        denoise = engine.bind(engine.xp.asarray(x))
+        x = engine.device.xp.asarray(x)
+        denoise = engine.bind(x)
         # the first evaluation also allocates
         for _ in range(2):
             started = time.perf_counter()
-            denoise(engine.xp.asarray(x), job.bundle.process.t_max)
+            on_host(denoise(x, job.bundle.process.t_max))
             seconds = time.perf_counter() - started
     finally:
         engine.close()

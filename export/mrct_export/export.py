@@ -18,7 +18,8 @@ from mrct_export.bundle_writer import (
 from mrct_export.parity import Gate, Plan, check, golden, measure
 from mrct_export.to_onnx import OPSET, to_onnx
 from mrct_runtime.bundle import MANIFEST, METADATA_KEY, Bundle
-from mrct_runtime.engines import Engine, engine_class
+from mrct_runtime.engines.onnxruntime import OnnxRuntime
+from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.graph import GRAPHS, parametrisation
 from mrct_runtime.manifest import (
@@ -67,7 +68,7 @@ def export(
         image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
         report("comparing the graph with the network")
         # One thread: the thread pools of PyTorch and ONNX Runtime spin against each other in one process.
-        engine: Engine = engine_class("onnxruntime")(graph.dumps(), threads=1)
+        engine = OnnxRuntime(graph.dumps(), threads=1)
         try:
             parity = measure(network, engine, process, Plan.of(process, image))
         finally:
@@ -79,7 +80,7 @@ def export(
         write_bundle(
             output.partial, manifest, model, golden(network, process, image), config.dumps()
         )
-        Bundle.load(output.partial).open_engine(threads=1).close()
+        Bundle.load(output.partial).open_engine(Target("cpu", threads=1)).close()
         return output.commit()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mrct_runtime.arrays import Array
+from mrct_runtime.arrays import Array, on_host
 from mrct_runtime.engines import Engine
 from mrct_runtime.errors import NumericError
 from mrct_runtime.golden import Golden
@@ -108,7 +108,7 @@ def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) ->
         case = inputs(process, np.full(batch, t), size, seed)
         expected = reference(network, case)
         denoise = engine.bind(case.y)
-        difference = engine.to_host(denoise(case.x, t)) - expected
+        difference = on_host(denoise(case.x, t)) - expected
         scale = _rms(expected)
         rms = max(rms, float((_rms(difference) / scale).max()))
         peak = max(peak, float((np.abs(difference).max(axis=(1, 2, 3)) / scale).max()))
@@ -120,7 +120,7 @@ def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) ->
         batches=plan.batches,
         sizes=(*plan.sizes, plan.full_size),
         reference=f"torch {torch.__version__}",
-        engine=type(engine).__name__,
+        engine=engine.backend.engine,
     )
 
 

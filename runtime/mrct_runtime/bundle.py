@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mrct_runtime.engines import Engine, engine_class
-from mrct_runtime.errors import BundleError, EngineError, NumericError, UsageError
+from mrct_runtime.engines import Engine
+from mrct_runtime.engines.selection import open_engine
+from mrct_runtime.engines.target import Precision, Target
+from mrct_runtime.errors import BundleError, NumericError, UsageError
 from mrct_runtime.golden import GOLDEN, GOLDEN_LIMIT, Golden
 from mrct_runtime.graph import Tensor
 from mrct_runtime.intensity import HuWindow, MrNormalisation
@@ -120,20 +122,28 @@ class Bundle:
         )
         return translate(self, study, settings, series=series)
 
-    def open_engine(self, device: str = "cpu", threads: int | None = None) -> Engine:
-        """The network loaded on `device`, after it has reproduced golden.npz there.
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those at which the bundle has the network."""
+        return ("fp32",)
 
-        NumericError where it computes something else: then the backend is at fault, for the bytes are verified.
+    def network(self, precision: Precision) -> bytes:
+        """The ONNX graph at this precision; UsageError where the bundle has none."""
+        if precision not in self.precisions:
+            raise UsageError(
+                f"{self.path} has no {precision} network; export it again with `mrct-export --fp16`"
+            )
+        return self.model
+
+    def open_engine(
+        self, target: Target | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> Engine:
+        """The network loaded where `target` says, the CPU by default, after it has reproduced golden.npz there.
+
+        EngineError where that cannot be had; `tell` is told in a line what was tried in vain. NumericError where it
+        computes something else: then the backend is at fault, for the bytes are verified.
         """
-        if device != "cpu":
-            raise EngineError(f"there is no engine for the device {device!r}; use cpu")
-        engine: Engine = engine_class("onnxruntime")(self.model, threads=threads)
-        try:
-            self.self_test(engine)
-        except BaseException:
-            engine.close()
-            raise
-        return engine
+        return open_engine(self, target or Target("cpu"), tell)
 
     def self_test(self, engine: Engine) -> float:
         """The relative RMS difference of the engine's output from golden.npz; NumericError where it is too large."""
@@ -141,7 +151,7 @@ class Bundle:
         limit = self.manifest.self_test.relative_rms
         if deviation > limit:
             raise NumericError(
-                f"{self.path}: {type(engine).__name__} computes something else than the trained network: "
+                f"{self.path}: {engine.backend.engine} computes something else than the trained network: "
                 f"{deviation:.2g} (relative RMS) off the golden output, at most {limit:.2g} is sound; "
                 "use another device or backend"
             )

@@ -8,6 +8,7 @@ MrctError                 1  internal
 ├── BundleError           5  a model bundle that is missing, changed or invalid
 ├── OutputError           6  output not writable, locked or full
 ├── EngineError           7  a device or engine that is not available
+│   └── DeviceMemoryError 7  too little memory on the device, also for one image
 └── NumericError          9  a computation that went wrong
 
 A message is one line: what is wrong, the value met, what to do. It never carries patient data.
@@ -62,6 +63,10 @@ class EngineError(MrctError):
     """A device, package or engine that is not available or failed."""
 
     exit_code = 7
+
+
+class DeviceMemoryError(EngineError):
+    """Too little memory on the device; a smaller batch may fit."""
 
 
 class NumericError(MrctError):

@@ -66,9 +66,9 @@ class Golden:
         """What an engine gives for the input; a direct network gets an x of zeros at t = 1, as from its sampler."""
         y = self.inputs["y"]
         x, t = self.inputs.get("x", np.zeros_like(y)), self.inputs.get("t", np.ones(len(y)))
-        xp = engine.xp
-        denoise = engine.bind(xp.asarray(y))
-        return engine.to_host(denoise(xp.asarray(x), t.astype(np.float64)))
+        device = engine.device
+        denoise = engine.bind(device.xp.asarray(y))
+        return device.to_host(denoise(device.xp.asarray(x), t.astype(np.float64)))
 
     def deviation(self, output: Array) -> float:
         """The largest relative RMS difference of a sample of `output` [B, 1, H, W]; infinite where it is not finite."""

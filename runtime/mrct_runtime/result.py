@@ -13,6 +13,7 @@ from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.writing import write_ct_series
+from mrct_runtime.engines import Backend
 from mrct_runtime.errors import NumericError
 from mrct_runtime.manifest import Manifest
 from mrct_runtime.nifti import write_nifti
@@ -54,16 +55,6 @@ class Model:
 
     manifest: Manifest
     sha256: str
-
-
-@dataclass(frozen=True)
-class Backend:
-    """What evaluated the network."""
-
-    engine: str
-    device: str
-    threads: int | None
-    precision: str = "float32"
 
 
 @dataclass(frozen=True, eq=False)

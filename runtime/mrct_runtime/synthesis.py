@@ -1,21 +1,23 @@
 """Monte Carlo synthesis: slices x samples in batches, streaming moments out.
 
 The batch crosses slices: rows are (slice, sample) in order, cut where the batch is full. Every row has its own noise,
-so neither the batch size nor the order of slices shows in the result.
+so neither the batch size nor the order of slices shows in the result. Samples and the moments of unfinished slices stay
+on the engine's device; a finished slice's mean and deviation come to the host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from mrct_runtime.arrays import Array
+from mrct_runtime.arrays import Array, array_namespace
 from mrct_runtime.denoisers import Counted
 from mrct_runtime.engines import Engine
-from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
+from mrct_runtime.moments import Running
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import Sampler
@@ -50,13 +52,14 @@ class Moments:
     An adaptive sampler's batch goes on until its last sample is done, so its evaluations depend on the batch.
 
     The deviation of few samples is low by the factor c4(n) (0.973 at n = 10); it is not corrected here. With one
-    sample it is 0.
+    sample it is 0. `batch` is the most rows that were drawn at once: fewer than asked for where memory was short.
     """
 
     mean: Array
     std: Array
     n: int
     evaluations: int
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -84,38 +87,41 @@ def synthesize(
     """Mean and deviation [S, H, W] of the samples of every slice of the condition [S, H, W].
 
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
-    `samples` is handed every finished one, [H, W] in units of the network and not clipped, with its places in `cond`
-    and among the slice's samples; nothing else keeps it. Welford's update in sample order, float64. NumericError names
-    the slice and sample of a value that is not finite.
+    `samples` is handed every finished one, float64 [H, W] on the host, in units of the network and not clipped, with its
+    places in `cond` and among the slice's samples; nothing else keeps it. Where the device's memory is too small for a
+    batch, it is halved, and the same rows are drawn with the same noise; DeviceMemoryError where one row is too much.
+    NumericError names the slice and sample of a value that is not finite.
     """
     sampling.sampler.check(process)
     names = range(len(cond)) if slices is None else slices
-    mean, m2 = np.zeros(cond.shape), np.zeros(cond.shape)
-    total = len(cond) * sampling.mc
-    done, evaluations = 0, 0
-    for rows in _batches(len(cond), sampling.mc, min(sampling.batch, engine.max_batch)):
-        drawn, taken = _draw(engine, process, cond, sampling, rows, names)
+    mean, std = np.empty(cond.shape), np.empty(cond.shape)
+    mc, total = sampling.mc, len(cond) * sampling.mc
+    batch, largest = min(sampling.batch, engine.max_batch), 0
+    running, done, evaluations = Running(), 0, 0
+    while done < total:
+        rows = [divmod(row, mc) for row in range(done, min(done + batch, total))]
+        try:
+            drawn, taken = _draw(engine, process, cond, sampling, rows, names)
+        except (DeviceMemoryError, MemoryError) as error:
+            if len(rows) == 1:
+                raise DeviceMemoryError(
+                    f"{engine.device.name} has too little memory for one image of {cond.shape[1]} x {cond.shape[2]}"
+                ) from error
+            batch = len(rows) // 2
+            continue
+        _check_finite(drawn, rows)
         for (s, k), sample in zip(rows, drawn, strict=True):
-            if not np.isfinite(sample).all():
-                raise NumericError(
-                    f"sample {k} of slice {s} has values that are not finite; try the fp32 model or more steps"
-                )
-            difference = sample - mean[s]
-            mean[s] += difference / (k + 1)
-            m2[s] += difference * (sample - mean[s])
+            running.add(sample)
             if samples is not None:
-                samples(s, k, sample)
-        done += len(rows)
+                samples(s, k, engine.device.to_host(sample).astype(np.float64))
+            if k == mc - 1:
+                mean[s], std[s] = map(engine.device.to_host, (running.mean, running.std))
+                running = Running()
+        done, largest = done + len(rows), max(largest, len(rows))
         evaluations += taken * len(rows)
         if progress is not None:
-            progress(Progress(done // sampling.mc, len(cond), done, total))
-    return Moments(mean, np.sqrt(m2 / max(sampling.mc - 1, 1)), sampling.mc, evaluations)
-
-
-def _batches(slices: int, mc: int, batch: int) -> Iterator[Rows]:
-    total = slices * mc
-    for start in range(0, total, batch):
-        yield [divmod(row, mc) for row in range(start, min(start + batch, total))]
+            progress(Progress(done // mc, len(cond), done, total))
+    return Moments(mean, std, mc, evaluations, largest)
 
 
 def _draw(
@@ -126,14 +132,22 @@ def _draw(
     rows: Rows,
     names: Sequence[int],
 ) -> tuple[Array, int]:
-    """Samples float64 [B, H, W] of these rows, on the host, and the evaluations that each took."""
-    xp = engine.xp
-    height, width = cond.shape[1:]
-    images = xp.asarray(cond[[s for s, _ in rows], None], dtype=xp.float32)
+    """Samples [B, H, W] of these rows on the engine's device, and the evaluations that each took."""
+    device = engine.device
+    images = device.xp.asarray(cond[[s for s, _ in rows], None].astype(np.float32))
     keys = [(names[s], k) for s, k in rows]
-    noise = Noise(sampling.seed, sampling.series, keys, (height, width), xp)
+    noise = Noise(sampling.seed, sampling.series, keys, cond.shape[1:], device.normals)
     start = process.alpha(process.t_max) * sampling.prior_mean
     x = start + process.std(process.t_max) * noise()
     denoise = Counted(engine.bind(images))
     drawn = sampling.sampler(denoise, process, x, noise)
-    return engine.to_host(drawn)[:, 0].astype(np.float64), denoise.evaluations
+    return drawn[:, 0], denoise.evaluations
+
+
+def _check_finite(drawn: Array, rows: Rows) -> None:
+    finite = array_namespace(drawn).isfinite(drawn).all(axis=(1, 2))
+    for (s, k), sound in zip(rows, finite.tolist(), strict=True):
+        if not sound:
+            raise NumericError(
+                f"sample {k} of slice {s} has values that are not finite; try the fp32 model or more steps"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,14 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.denoisers import observed
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.engines import Engine
+from mrct_runtime.engines.selection import check_device
+from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.intensity import MrNormalisation, body_mask
 from mrct_runtime.manifest import Image
 from mrct_runtime.process import Direct, Process
-from mrct_runtime.result import Backend, Counters, Model, Result
+from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family
 from mrct_runtime.synthesis import Moments, Progress, Sampling, synthesize
@@ -29,8 +31,6 @@ from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 
 AIR_HU = -1024.0
-DEVICES = ("auto", "cpu")
-MOST_THREADS = 1024
 
 # Rows of a batch are chosen so that a UNet's widest layers stay near a gigabyte; on a CPU larger batches gain nothing.
 _PIXELS_A_BATCH = 1 << 19
@@ -54,16 +54,10 @@ class Settings:
     batch: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: str | None = None
-    device: str = "auto"
-    threads: int | None = None
+    target: Target = field(default_factory=Target)
+    """Where the network runs; its batch is that of the sampling."""
     raw_uncertainty: bool = False
     """The deviation as it is, also where the bundle has a recalibration for it."""
-
-    def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise UsageError(f"unknown device {self.device!r}; choose from {', '.join(DEVICES)}")
-        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
-            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, got {self.threads}")
 
     def sampling(self, bundle: Bundle, series: str) -> Sampling:
         """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
@@ -123,19 +117,15 @@ class Job:
         return self.sampling.sampler.evaluations * self.sampling.mc * len(self.condition.array)
 
     @property
-    def device(self) -> str:
-        """Where the network runs: auto is the CPU."""
-        return "cpu" if self.settings.device == "auto" else self.settings.device
-
-    @property
     def uncertainty(self) -> Uncertainty:
         """Whether and how the deviation is recalibrated."""
         fitted, raw = self.bundle.manifest.uncertainty, self.settings.raw_uncertainty
         return Uncertainty.of(fitted, self.settings.sampler, self.sampling, raw=raw)
 
-    def open_engine(self) -> Engine:
-        """The bundle's network on the chosen device, after its self-test."""
-        return self.bundle.open_engine(self.device, self.settings.threads)
+    def open_engine(self, tell: Callable[[str], None] = lambda _: None) -> Engine:
+        """The bundle's network on the chosen device, after its self-test; `tell` as of `Bundle.open_engine`."""
+        target = replace(self.settings.target, batch=self.sampling.batch)
+        return self.bundle.open_engine(target, tell)
 
     def run(
         self,
@@ -162,7 +152,7 @@ class Job:
             mean_hu=mean_hu,
             std_hu=std_hu,
             model=Model(self.bundle.manifest, self.bundle.sha256),
-            backend=Backend(type(engine).__name__, self.device, self.settings.threads),
+            backend=engine.backend,
             sampler=self.settings.sampler,
             sampling=self.sampling,
             uncertainty=self.uncertainty,
@@ -215,6 +205,7 @@ def prepare(
     """The job of translating a study's axial T2w series, or the one named by its UID or number."""
     # a wrong option is told before minutes go into reading
     settings.sampling(bundle, "")
+    check_device(settings.target)
     started = time.perf_counter()
     source = read_study(study, series=series)
     read = time.perf_counter()

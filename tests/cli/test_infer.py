@@ -394,7 +394,11 @@ def _far_too_few_levels(here, study, bundle):
 
 
 def _unknown_device(here, study, bundle):
-    return [study, "out", "--bundle", bundle, "--device", "cuda"]
+    return [study, "out", "--bundle", bundle, "--device", "gpu"]
+
+
+def _no_gpu(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--device", "cuda:99"]
 
 
 def _no_study(here, study, bundle):
@@ -444,7 +448,8 @@ def _out_is_occupied(here, study, bundle):
         (_option_of_another_sampler, 2, "has no option correctors"),
         (_residual_noise, 2, "leaves noise"),
         (_far_too_few_levels, 9, "HU window"),
-        (_unknown_device, 2, "cuda"),
+        (_unknown_device, 2, "unknown device 'gpu'"),
+        (_no_gpu, 7, "--device cuda:99 cannot be had"),
         (_no_study, 2, "STUDY"),
         (_out_is_a_file, 6, "not a folder"),
         (_out_under_a_file, 6, "cannot be written"),

@@ -14,6 +14,7 @@ import mrct_export.export as module
 from mrct_export.export import export
 from mrct_export.parity import Plan
 from mrct_runtime.bundle import METADATA_KEY, Bundle
+from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import NoInputError, NumericError, OutputError, UsageError
 from mrct_runtime.manifest import NOT_IN_THE_GRAPH
 from mrct_runtime.process import VESDE, Direct
@@ -54,7 +55,7 @@ def test_the_bundle_holds_the_averaged_weights_of_the_run(bundle_path: Path, run
     x, y = torch.rand(2, 3, 1, 32, 32)
     with torch.inference_mode():
         expected = network(x, y, torch.full((3,), 0.25)).numpy()
-    engine = bundle.open_engine(threads=1)
+    engine = bundle.open_engine(Target("cpu", threads=1))
     np.testing.assert_allclose(engine.bind(y.numpy())(x.numpy(), 0.25), expected, atol=1e-5)
     assert bundle.process == config.process == VESDE()
 
@@ -69,7 +70,7 @@ def test_a_direct_network_becomes_a_bundle_that_the_direct_sampler_runs(
     assert bundle.manifest.presets == {"direct": {"steps": 1}}
     assert bundle.process == Direct()
     y = np.random.default_rng(0).random((3, 32, 32), np.float32)
-    engine = bundle.open_engine(threads=1)
+    engine = bundle.open_engine(Target("cpu", threads=1))
     sampling = Settings(sampler="direct").sampling(bundle, "")
     moments = synthesize(engine, bundle.process, y, sampling)
     network, _, _ = load_network(run)

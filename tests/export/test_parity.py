@@ -9,7 +9,7 @@ from perturbed_graph import perturbed
 
 from mrct_export.parity import Gate, Plan, check, golden, inputs, measure, response
 from mrct_export.to_onnx import Graph
-from mrct_runtime.engines import engine_class
+from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.errors import NumericError
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_train.network import DirectNetwork, Network, Residual
@@ -17,7 +17,7 @@ from mrct_train.unet import UNetConfig
 
 
 def engine(graph: Graph):
-    return engine_class("onnxruntime")(graph.dumps(), threads=1)
+    return OnnxRuntime(graph.dumps(), threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from tiny_bundle import tiny_manifest, tiny_model, write_tiny_bundle
 
 from mrct_runtime.bundle import METADATA_KEY, Bundle
-from mrct_runtime.engines import engine_class
 from mrct_runtime.engines.analytic import Analytic
+from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import BundleError, EngineError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.process import DDPM, VESDE, Direct
@@ -51,7 +51,7 @@ def test_a_bundle_gives_back_what_was_written(tmp_path: Path, process) -> None:
 def test_its_engine_is_the_closed_form_that_the_graph_spells_out(tmp_path: Path, process) -> None:
     bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", process))
     x, y = np.random.default_rng(1).random((2, 3, 1, 10, 12)).astype(np.float32)
-    engine = bundle.open_engine(threads=1)
+    engine = bundle.open_engine(Target("cpu", threads=1))
     found = engine.bind(y)(x, 0.3)
     np.testing.assert_allclose(found, Analytic(process).bind(y)(x, 0.3), rtol=1e-5, atol=1e-6)
     engine.close()
@@ -174,18 +174,18 @@ def test_an_engine_that_gives_nan_fails_the_self_test(path: Path) -> None:
         def bind(self, cond):
             return lambda x, _t: np.full_like(x, np.nan)
 
-    with pytest.raises(NumericError, match="Broken computes something else"):
+    with pytest.raises(NumericError, match="analytic computes something else"):
         Bundle.load(path).self_test(Broken(VESDE()))
 
 
 def test_the_self_test_measures_how_far_an_engine_is_off(path: Path) -> None:
     bundle = Bundle.load(path)
-    assert bundle.self_test(engine_class("analytic")(VESDE())) < 1e-7
+    assert bundle.self_test(Analytic(VESDE())) < 1e-7
 
 
 def test_a_device_without_an_engine_is_refused(path: Path) -> None:
-    with pytest.raises(EngineError, match="no engine for the device 'cuda'"):
-        Bundle.load(path).open_engine("cuda")
+    with pytest.raises(EngineError, match="--device cuda:99 cannot be had"):
+        Bundle.load(path).open_engine(Target("cuda:99"))
 
 
 @pytest.mark.parametrize("process", [VESDE(), DDPM(), Direct()])

@@ -5,7 +5,7 @@ import pytest
 
 from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
-from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
@@ -199,3 +199,42 @@ def test_a_sampler_of_another_family_is_refused() -> None:
 def test_sampling_that_makes_no_sense_is_refused(change: dict) -> None:
     with pytest.raises(UsageError, match="got 0"):
         plan("em", **change)
+
+
+class Small(Analytic):
+    """An engine on a device that has memory for so many images only."""
+
+    room = 0
+    error: type[Exception] = DeviceMemoryError
+
+    def bind(self, cond):
+        if len(cond) > self.room:
+            raise self.error("out of memory")
+        return super().bind(cond)
+
+
+@pytest.mark.parametrize("error", [DeviceMemoryError, MemoryError])
+@pytest.mark.parametrize(("room", "largest"), [(1, 1), (2, 2), (3, 2), (5, 5), (11, 10)])
+@pytest.mark.parametrize("name", ["em", "ddpm", "ode"])
+def test_short_memory_halves_the_batch_and_draws_the_same_samples(
+    name, room, largest, error
+) -> None:
+    process = PROCESSES[SAMPLERS[name].process]
+    small = Small(process)
+    object.__setattr__(small, "room", room)
+    object.__setattr__(small, "error", error)
+    told: list[int] = []
+    found = run(name, study(), engine=small, batch=10, progress=lambda p: told.append(p.rows))
+    whole = run(name, study(), batch=10)
+    np.testing.assert_array_equal(found.mean, whole.mean)
+    np.testing.assert_array_equal(found.std, whole.std)
+    assert found.batch == largest
+    assert told == sorted(set(told))
+    assert told[-1] == 12
+
+
+def test_too_little_memory_for_one_image_is_an_error() -> None:
+    with pytest.raises(
+        DeviceMemoryError, match="cpu has too little memory for one image of 12 x 12"
+    ):
+        run("em", study(), engine=Small(VESDE()), batch=10)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import torch
 
+from mrct_runtime.engines.target import MOST_THREADS
 from mrct_runtime.errors import EngineError, UsageError
-from mrct_runtime.translate import MOST_THREADS
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mrct_runtime.arrays import Array, Denoiser, Time
+from mrct_runtime.device import HOST, Device
+from mrct_runtime.engines import Backend
 from mrct_train.network import DirectNetwork
 
 
@@ -23,16 +23,17 @@ class TorchEngine:
 
     network: nn.Module
     max_batch: int = 64
+    device: Device = HOST
 
     @property
-    def xp(self) -> ModuleType:
-        """numpy."""
-        return np
+    def backend(self) -> Backend:
+        """PyTorch, where the weights are."""
+        return Backend("torch", str(next(self.network.parameters()).device), "fp32")
 
     def bind(self, cond: Array) -> Denoiser:
         """eps(x, t), or x_0, for the condition [B, 1, H, W]."""
-        device = next(self.network.parameters()).device
-        y = torch.as_tensor(np.asarray(cond, np.float32), device=device)
+        place = next(self.network.parameters()).device
+        y = torch.as_tensor(np.asarray(cond, np.float32), device=place)
 
         @torch.no_grad()
         def denoise(x: Array, t: Time) -> Array:
@@ -41,18 +42,15 @@ class TorchEngine:
             else:
                 times = np.broadcast_to(np.asarray(t, np.float32), len(x)).copy()
                 at = (
-                    torch.as_tensor(np.asarray(each, np.float32), device=device)
+                    torch.as_tensor(np.asarray(each, np.float32), device=place)
                     for each in (x, times)
                 )
                 noisy, level = at
                 out = self.network(noisy, y, level)
-            return self.to_host(out.float().cpu().numpy())
+            answer: Array = out.float().cpu().numpy()
+            return answer
 
         return denoise
-
-    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """The array as it is."""
-        return array
 
     def close(self) -> None:
         """Nothing to give back: the network is the trainer's."""

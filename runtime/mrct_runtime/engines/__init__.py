@@ -1,26 +1,43 @@
 """Engines: a loaded network behind one small protocol.
 
-A new backend is a file with an engine and one line in ENGINES; its heavy imports stay inside that file.
+A new backend is a file with a function open(network, target) -> Engine and one line in ENGINES; its heavy imports stay
+inside that file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from mrct_runtime.arrays import Array, Denoiser
+from mrct_runtime.device import Device
+from mrct_runtime.engines.target import Network, Target
 from mrct_runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What evaluates a network, as a report tells it: the name in ENGINES, the device, precision and threads."""
+
+    engine: str
+    device: str
+    precision: str
+    threads: int | None = None
 
 
 class Engine(Protocol):
     """A network that predicts eps, or the image at once, and the place where its arrays live."""
 
     @property
-    def xp(self) -> ModuleType:
-        """The array module, numpy or cupy, of everything that goes in and out."""
+    def backend(self) -> Backend:
+        """What this engine is."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Where everything lives that goes in and out."""
         ...
 
     @property
@@ -32,25 +49,31 @@ class Engine(Protocol):
         """eps(x, t) with the condition [B, 1, H, W] bound, until the next `bind`; x_0 of a direct network."""
         ...
 
-    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """The array in host memory."""
-        ...
-
     def close(self) -> None:
         """Give the network's memory back; the engine serves no more."""
         ...
 
 
-ENGINES: dict[str, str] = {
-    "analytic": "mrct_runtime.engines.analytic:Analytic",
-    "onnxruntime": "mrct_runtime.engines.onnxruntime:OnnxRuntime",
+Opener: TypeAlias = Callable[[Network, Target], Engine]
+
+
+class Entry(NamedTuple):
+    """Where a backend's `Opener` is, as module:attribute, and the kind of device that it serves."""
+
+    opener: str
+    serves: Literal["cpu", "cuda"]
+
+
+ENGINES: dict[str, Entry] = {
+    "onnxruntime": Entry("mrct_runtime.engines.onnxruntime:open_cpu", "cpu"),
 }
+"""The backends; of those that serve a device the first that can be opened there is taken."""
 
 
-def engine_class(name: str) -> type[Any]:
-    """The class behind an engine's name, imported now; UsageError where there is none."""
+def opener(name: str) -> Opener:
+    """The function behind a backend's name, imported now; UsageError where there is none."""
     if name not in ENGINES:
-        raise UsageError(f"unknown engine {name!r}; choose from {', '.join(ENGINES)}")
-    module, _, attribute = ENGINES[name].partition(":")
-    found: type[Any] = getattr(import_module(module), attribute)
+        raise UsageError(f"unknown backend {name!r}; choose from {', '.join(ENGINES)}")
+    module, _, attribute = ENGINES[name].opener.partition(":")
+    found: Opener = getattr(import_module(module), attribute)
     return found

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser, Time, per_sample
+from mrct_runtime.device import HOST, Device
+from mrct_runtime.engines import Backend
 from mrct_runtime.process import Direct, Process
 
 
@@ -36,11 +37,8 @@ class Analytic:
     mean: Callable[[Array], Array] = _same
     deviation: Callable[[Array], Array] = _tenth
     max_batch: int = 1024
-
-    @property
-    def xp(self) -> ModuleType:
-        """numpy."""
-        return np
+    device: Device = HOST
+    backend: ClassVar[Backend] = Backend("analytic", HOST.name, "fp64")
 
     def bind(self, cond: Array) -> Denoiser:
         """eps(x, t), or x_0 of a direct process, for the condition [B, 1, H, W]."""
@@ -55,10 +53,6 @@ class Analytic:
             return numerator / (alpha**2 * variance + std**2)
 
         return eps
-
-    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """The array as it is."""
-        return array
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -1,17 +1,22 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime: on the CPU, or on a GPU through one of its providers."""
 
 from __future__ import annotations
 
 import os
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser, Time
+from mrct_runtime.device import HOST, Device
+from mrct_runtime.engines import Backend
+from mrct_runtime.engines.target import Network, Target
 from mrct_runtime.errors import EngineError
 
-_PROVIDER = "CPUExecutionProvider"
+
+def open_cpu(network: Network, target: Target) -> OnnxRuntime:
+    """The network on the CPU, by `target.threads` threads."""
+    return OnnxRuntime(network.model, threads=target.threads, precision=network.precision)
 
 
 class OnnxRuntime:
@@ -20,7 +25,14 @@ class OnnxRuntime:
     `threads` defaults to the cores that this process may use.
     """
 
-    def __init__(self, model: bytes, *, threads: int | None = None, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        threads: int | None = None,
+        max_batch: int = 64,
+        precision: str = "fp32",
+    ) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -31,18 +43,17 @@ class OnnxRuntime:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # ONNX Runtime's exceptions share no public base
             raise EngineError(
                 f"ONNX Runtime cannot load the model: {_first_line(error)}"
             ) from error
+        self.device: Device = HOST
+        self.backend = Backend("onnxruntime", self.device.name, precision, threads)
         self.max_batch = max_batch
         self._bound: _Bound | None = None
-
-    @property
-    def xp(self) -> ModuleType:
-        """numpy."""
-        return np
 
     def bind(self, cond: Array) -> Denoiser:
         """The network for the condition [B, 1, H, W]; buffers are kept between conditions of one shape."""
@@ -56,10 +67,6 @@ class OnnxRuntime:
             self._bound = _Bound(self._session, cond.shape)
         np.copyto(self._bound.y, cond, casting="same_kind")
         return self._bound
-
-    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """The array as it is."""
-        return array
 
     def close(self) -> None:
         """Drop the session and its buffers."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
-
-import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser
-from mrct_runtime.engines import Engine
+from mrct_runtime.device import Device
+from mrct_runtime.engines import Backend, Engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +18,14 @@ class WrappedEngine:
     wrap: Callable[[Denoiser], Denoiser]
 
     @property
-    def xp(self) -> ModuleType:
+    def backend(self) -> Backend:
         """That of the engine inside."""
-        return self.engine.xp
+        return self.engine.backend
+
+    @property
+    def device(self) -> Device:
+        """That of the engine inside."""
+        return self.engine.device
 
     @property
     def max_batch(self) -> int:
@@ -33,10 +35,6 @@ class WrappedEngine:
     def bind(self, cond: Array) -> Denoiser:
         """The inner engine's eps(x, t), wrapped."""
         return self.wrap(self.engine.bind(cond))
-
-    def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
-        """The array in host memory."""
-        return self.engine.to_host(array)
 
     def close(self) -> None:
         """Closes the inner engine."""

@@ -31,7 +31,7 @@ def conditions(plan: Plan, mc: int) -> Conditions:
         confidence=plan.bootstrap.confidence,
         bootstrap=METHOD,
         bootstrap_resamples=plan.bootstrap.resamples,
-        machine=_machine(plan.settings.threads),
+        machine=_machine(plan.settings.target.threads),
         versions=versions(),
         command=plan.command,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -120,8 +120,7 @@ def _settings(name: str, settings: Settings) -> Settings:
         batch=settings.batch,
         options={} if direct else _options(name, settings.options),
         recipe=settings.recipe if published else None,
-        device=settings.device,
-        threads=settings.threads,
+        target=settings.target,
     )
 
 

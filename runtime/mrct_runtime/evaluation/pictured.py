@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct_runtime.arrays import Array, Time
+from mrct_runtime.arrays import Array, Time, on_host
 from mrct_runtime.denoisers import observed
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.wrapped import WrappedEngine
@@ -64,7 +64,7 @@ def _states(contestant: Contestant, engine: Engine, part: Part, s: int) -> tuple
     def watch(x: Array, t: Time) -> None:
         now = t if isinstance(t, float) else float(t[0])
         if _passed(now) > (_passed(seen[-1].t) if seen else 0):
-            seen.append(State(now, _single(engine.to_host(x)[0, 0])))
+            seen.append(State(now, _single(on_host(x)[0, 0])))
 
     one = replace(contestant.sampling(part.series), mc=1, batch=1)
     watched = WrappedEngine(engine, lambda denoise: observed(denoise, watch))

@@ -94,11 +94,10 @@ class Evaluator:
 
     def _open(self, stack: ExitStack) -> dict[str, Engine]:
         """Bundle's digest -> its network; closed with the stack."""
-        settings = self.plan.settings
-        device = "cpu" if settings.device == "auto" else settings.device
+        target = self.plan.settings.target
         bundles = {each.bundle.sha256: each.bundle for each in self.contestants}
         return {
-            digest: stack.enter_context(closing(bundle.open_engine(device, settings.threads)))
+            digest: stack.enter_context(closing(bundle.open_engine(target)))
             for digest, bundle in bundles.items()
         }
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from mrct_runtime.arrays import Array, per_sample
+import numpy as np
+
+from mrct_runtime.arrays import Array, array_namespace, on_host, per_sample_like
 from mrct_runtime.errors import NumericError
 
 Slope: TypeAlias = Callable[[Array, Array], Array]
@@ -43,15 +45,14 @@ def integrate(
     """x(t_end) float64 [B, 1, H, W] of dx/dt = slope(t [B], x), from x(t_start), for t_end < t_start.
 
     `tolerance` is (rtol, atol). A sample that has arrived keeps its value while the others go on; so does one
-    that is not finite. NumericError where
-    the slowest sample asks for more than `max_evaluations`.
+    that is not finite. Times, steps and errors are the host's; a GPU is waited for once a step, for the errors.
+    NumericError where the slowest sample asks for more than `max_evaluations`.
     """
-    xp = x.__array_namespace__()
-    t = xp.full(x.shape[0], t_start)
+    t = np.full(x.shape[0], t_start)
     k = slope(t, x)
     step = _first_step(slope, t, x, k, t_start - t_end, tolerance)
-    step = xp.where(step > 0, step, t_start - t_end)
-    rejected = xp.zeros(x.shape[0], dtype=bool)
+    step = np.where(step > 0, step, t_start - t_end)
+    rejected = np.zeros(x.shape[0], dtype=bool)
     evaluations = 2
     while bool((t > t_end).any()):
         evaluations += _EVALUATIONS_A_STEP
@@ -60,17 +61,17 @@ def integrate(
                 f"the ODE needs more than {max_evaluations} evaluations at rtol {tolerance[0]:g}, "
                 f"atol {tolerance[1]:g} (reached t = {float(t.max()):.4g}): allow more steps or loosen rtol and atol"
             )
-        h = xp.minimum(step, t - t_end)
-        t_new = xp.where(h < t - t_end, t - h, t_end)
+        h = np.minimum(step, t - t_end)
+        t_new = np.where(h < t - t_end, t - h, t_end)
         candidate, k_new, error = attempt(slope, t, t_new, x, k, tolerance)
         # a value that is no number ends its sample as it is, for the caller to find
-        accept = ((error < 1) | xp.isnan(error)) & (h > 0)
-        t_new = xp.where(xp.isnan(error) & (h > 0), t_end, t_new)
-        step = xp.where(h > 0, (t - t_new) * _factor(error, rejected), step)
+        accept = ((error < 1) | np.isnan(error)) & (h > 0)
+        t_new = np.where(np.isnan(error) & (h > 0), t_end, t_new)
+        step = np.where(h > 0, (t - t_new) * _factor(error, rejected), step)
         rejected = ~accept & (h > 0)
-        x = xp.where(per_sample(accept), candidate, x)
-        k = xp.where(per_sample(accept), k_new, k)
-        t = xp.where(accept, t_new, t)
+        x = _chosen(accept, candidate, x)
+        k = _chosen(accept, k_new, k)
+        t = np.where(accept, t_new, t)
     return x
 
 
@@ -78,17 +79,16 @@ def _first_step(
     slope: Slope, t: Array, x: Array, k: Array, span: float, tolerance: tuple[float, float]
 ) -> Array:
     """The length [B] of each sample's first step (Hairer et al., section II.4, algorithm "starting step size")."""
-    xp = x.__array_namespace__()
     scale = tolerance[1] + abs(x) * tolerance[0]
     size, speed = _rms(x / scale), _rms(k / scale)
     tiny = (size < 1e-5) | (speed < 1e-5)
-    guess = xp.where(tiny, 1e-6, 0.01 * size / xp.where(tiny, 1.0, speed)).clip(max=span)
-    probe = slope(t - guess, x - per_sample(guess) * k)
+    guess = np.where(tiny, 1e-6, 0.01 * size / np.where(tiny, 1.0, speed)).clip(max=span)
+    probe = slope(t - guess, x - per_sample_like(x, guess) * k)
     bend = _rms((probe - k) / scale) / guess
     still = (speed <= 1e-15) & (bend <= 1e-15)
-    steepest = xp.where(still, 1.0, xp.maximum(speed, bend))
-    length = xp.where(still, (guess * 1e-3).clip(min=1e-6), (0.01 / steepest) ** (1 / 5))
-    first: Array = xp.minimum(100 * guess, length).clip(max=span)
+    steepest = np.where(still, 1.0, np.maximum(speed, bend))
+    length = np.where(still, (guess * 1e-3).clip(min=1e-6), (0.01 / steepest) ** (1 / 5))
+    first: Array = np.minimum(100 * guess, length).clip(max=span)
     return first
 
 
@@ -97,15 +97,24 @@ def attempt(
 ) -> tuple[Array, Array, Array]:
     """The fifth-order candidate, its slope, and the error [B] in units of the tolerance."""
     h = t_new - t
+    step = per_sample_like(x, h)
     slopes = [k]
     for node, weights in zip(_NODES[1:], _STAGES[1:], strict=True):
-        slopes.append(slope(t + node * h, x + per_sample(h) * _combine(weights, slopes)))
-    candidate = x + per_sample(h) * _combine(_FIFTH, slopes)
+        slopes.append(slope(t + node * h, x + step * _combine(weights, slopes)))
+    candidate = x + step * _combine(_FIFTH, slopes)
     slopes.append(slope(t + h, candidate))
-    xp = x.__array_namespace__()
-    scale = tolerance[1] + xp.maximum(abs(x), abs(candidate)) * tolerance[0]
-    error = _rms(per_sample(h) * _combine(_ERROR, slopes) / scale)
+    larger = array_namespace(x).maximum(abs(x), abs(candidate))
+    scale = tolerance[1] + larger * tolerance[0]
+    error = _rms(step * _combine(_ERROR, slopes) / scale)
     return candidate, slopes[-1], error
+
+
+def _chosen(accept: Array, new: Array, old: Array) -> Array:
+    """The new value of the samples that accept it [B]."""
+    if accept.all():
+        return new
+    chosen: Array = array_namespace(old).where(per_sample_like(old, accept), new, old)
+    return chosen
 
 
 def _combine(weights: tuple[float, ...], slopes: list[Array]) -> Array:
@@ -118,16 +127,14 @@ def _combine(weights: tuple[float, ...], slopes: list[Array]) -> Array:
 
 def _factor(error: Array, rejected: Array) -> Array:
     """What the step is multiplied with; it does not grow right after a rejection."""
-    xp = error.__array_namespace__()
-    factor = _SAFETY * xp.where(error > 0, error, 1.0) ** _EXPONENT
-    accepted = xp.where(error > 0, factor.clip(max=_GROW), _GROW)
-    accepted = xp.where(rejected, accepted.clip(max=1.0), accepted)
-    chosen: Array = xp.where(error < 1, accepted, factor.clip(min=_SHRINK))
+    factor = _SAFETY * np.where(error > 0, error, 1.0) ** _EXPONENT
+    accepted = np.where(error > 0, factor.clip(max=_GROW), _GROW)
+    accepted = np.where(rejected, accepted.clip(max=1.0), accepted)
+    chosen: Array = np.where(error < 1, accepted, factor.clip(min=_SHRINK))
     return chosen
 
 
 def _rms(x: Array) -> Array:
-    """The root mean square [B] of each sample."""
+    """The root mean square [B] of each sample, on the host."""
     flat = x.reshape(x.shape[0], -1)
-    root: Array = (flat * flat).mean(axis=1) ** 0.5
-    return root
+    return on_host((flat * flat).mean(axis=1) ** 0.5)

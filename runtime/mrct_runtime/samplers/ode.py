@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mrct_runtime.arrays import Array, Denoiser, NoiseSource, per_sample
+from mrct_runtime.arrays import Array, Denoiser, NoiseSource, per_sample_like
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import VESDE, Process
 from mrct_runtime.samplers.checks import (
@@ -63,17 +63,16 @@ class ProbabilityFlow:
     ) -> Array:
         """A sample of p(x_0 | y) float64 [B, 1, H, W] from the prior x."""
         self.check(process)
-        xp = x.__array_namespace__()
 
         def slope(t: Array, x: Array) -> Array:
             gain = [process.g(at) ** 2 / (2 * process.std(at)) for at in t.tolist()]
-            return per_sample(xp.asarray(gain)) * denoise(x, t)
+            return per_sample_like(x, gain) * denoise(x, t)
 
         x = integrate(
             slope,
             process.t_max,
             self.eps,
-            x.astype(xp.float64),
+            x.astype("float64"),
             tolerance=(self.rtol, self.atol),
             max_evaluations=self.steps - self.denoise,
         )

@@ -10,6 +10,7 @@ from flat_pairs import write_pairs
 from tiny_bundle import DEVIATION, write_tiny_bundle
 
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import InputRejectedError, UsageError
 from mrct_runtime.evaluation.advance import Advance
 from mrct_runtime.evaluation.bootstrap import Bootstrap
@@ -20,7 +21,7 @@ from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.translate import Settings
 
 MC = 8
-SETTINGS = Settings(mc=MC, options={"steps": 60}, threads=1)
+SETTINGS = Settings(mc=MC, options={"steps": 60}, target=Target("cpu", threads=1))
 WIDTH = 4095.0
 # mean |z| of a normal deviate, and c4(8), by which the deviation of eight samples is low
 MEAN_ABSOLUTE, C4 = np.sqrt(2 / np.pi), 0.965

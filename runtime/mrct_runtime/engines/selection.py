@@ -1,0 +1,87 @@
+"""Which backend runs a bundle's network: the one that is asked for, or the first that loads and passes the self-test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mrct_runtime.cuda import why_not
+from mrct_runtime.engines import ENGINES, Engine, opener
+from mrct_runtime.engines.target import Network, Precision, Target
+from mrct_runtime.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from mrct_runtime.bundle import Bundle
+
+
+def open_engine(bundle: Bundle, target: Target, tell: Callable[[str], None]) -> Engine:
+    """The bundle's network where `target` says, after it has reproduced golden.npz there.
+
+    What is named (a device, a backend, a precision) is taken or refused with EngineError. What is left open is the
+    first of ENGINES that can be opened; `tell` is told in one line why not an earlier one. NumericError where a backend
+    computes something else than the trained network.
+    """
+    refused: list[str] = []
+    for name, candidate in _candidates(target, refused):
+        network = _network(bundle, _precision(bundle, candidate))
+        try:
+            engine = opener(name)(network, candidate)
+        except EngineError as error:
+            refused.append(f"{name}: {error}")
+            continue
+        try:
+            bundle.self_test(engine)
+        except BaseException:
+            engine.close()
+            raise
+        if refused:
+            tell(f"running on {engine.backend.device} by {name} ({'; '.join(refused)})")
+        return engine
+    raise EngineError(refused[0] if len(refused) == 1 else f"no engine: {'; '.join(refused)}")
+
+
+def check_device(target: Target) -> None:
+    """EngineError where a GPU is asked for that cannot be used: nothing falls back to another device."""
+    if target.gpu is not None and (reason := why_not(target.gpu)):
+        raise EngineError(f"--device {target.device} cannot be had: {reason}; or take --device cpu")
+
+
+def _candidates(target: Target, refused: list[str]) -> Iterator[tuple[str, Target]]:
+    """The backends that may serve, best first, each with the device that it would get."""
+    if target.backend is not None:
+        opener(target.backend)
+        settled = _on(target, ENGINES[target.backend].serves)
+        check_device(settled)
+        yield target.backend, settled
+        return
+    check_device(target)
+    kinds = ("cuda", "cpu") if target.device == "auto" else (target.device.partition(":")[0],)
+    for kind in kinds:
+        if kind == "cuda" and target.device == "auto" and (reason := why_not()):
+            refused.append(reason)
+            continue
+        for name, entry in ENGINES.items():
+            if entry.serves == kind:
+                yield name, _on(target, kind)
+
+
+def _network(bundle: Bundle, precision: Precision) -> Network:
+    manifest = bundle.manifest
+    return Network(bundle.network(precision), precision, manifest.image.size, manifest.opset)
+
+
+def _on(target: Target, kind: str) -> Target:
+    """The target with its device settled; UsageError where the backend that is named serves another kind."""
+    asked = target.device.partition(":")[0]
+    if asked not in {"auto", kind}:
+        raise UsageError(
+            f"the backend {target.backend} runs on {kind}, not on {target.device}: change one of them"
+        )
+    return replace(target, device=kind) if asked == "auto" else target
+
+
+def _precision(bundle: Bundle, target: Target) -> Precision:
+    if target.precision is not None:
+        return target.precision
+    return "fp16" if target.gpu is not None and "fp16" in bundle.precisions else "fp32"
