@@ -96,7 +96,12 @@ class Cuda:
             yield
 
     def pointer(self, array: Array) -> int:
-        """The address of the array's first byte; EngineError unless its elements lie there in C order."""
+        """The address of the array's first byte; EngineError unless its elements lie there in C order.
+
+        EngineError also outside `running()`: what is done with the address would not be in order with the array.
+        """
+        if self._cupy.cuda.get_current_stream().ptr != self.stream:
+            raise EngineError(f"work on {self.name} is asked for outside `with device.running():`")
         if not array.flags.c_contiguous:
             raise EngineError(
                 f"an array {list(array.shape)} with gaps has no plain address: copy it first"
