@@ -92,19 +92,18 @@ def open_session(model: bytes, provider: Provider, device: Device, threads: int 
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _ERRORS
     if provider is CPU:
-        return _session(runtime, model, options, [provider.name])
+        return _session(runtime, model, options, provider, [provider.name])
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     gpu = int(device.name.partition(":")[2] or 0)
     chosen = provider.options(gpu, device.stream)
     if provider.plugin is None:
-        session = _session(runtime, model, options, [(provider.name, dict(chosen))])
+        named = [(provider.name, dict(chosen))]
+        session = _session(runtime, model, options, provider, named)
     else:
         _add_plugin(runtime, provider, options, gpu, chosen)
-        session = _session(runtime, model, options, None)
+        session = _session(runtime, model, options, provider, None)
     if provider.name not in session.get_providers():
-        raise EngineError(
-            f"ONNX Runtime's {provider.name} did not load{_missing_library(runtime, provider)}: {provider.extra}"
-        )
+        raise _not_loaded(runtime, provider)
     _check_assignment(session, provider)
     return session
 
@@ -139,11 +138,15 @@ def _preload(runtime: ModuleType) -> None:
         runtime.preload_dlls(directory="")
 
 
-def _session(runtime: ModuleType, model: bytes, options: Any, providers: Any) -> Any:
+def _session(
+    runtime: ModuleType, model: bytes, options: Any, provider: Provider, named: Any
+) -> Any:
     with _quiet(runtime):
         try:
-            return runtime.InferenceSession(model, options, providers=providers, enable_fallback=0)
+            return runtime.InferenceSession(model, options, providers=named, enable_fallback=0)
         except Exception as error:  # ONNX Runtime's exceptions share no public base
+            if _missing_library(runtime, provider):
+                raise _not_loaded(runtime, provider) from error
             raise EngineError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
 
 
@@ -185,10 +188,17 @@ def _register(runtime: ModuleType, provider: Provider) -> None:
             ) from error
 
 
+def _not_loaded(runtime: ModuleType, provider: Provider) -> EngineError:
+    missing = _missing_library(runtime, provider)
+    return EngineError(f"ONNX Runtime's {provider.name} did not load{missing}: {provider.extra}")
+
+
 def _missing_library(runtime: ModuleType, provider: Provider) -> str:
     """Which library a provider of ONNX Runtime itself lacks, in brackets; nothing where the loader finds all."""
     kind = provider.name.removesuffix("ExecutionProvider").lower()
     library = Path(runtime.__file__ or "").with_name("capi") / f"libonnxruntime_providers_{kind}.so"
+    if not library.is_file():  # a plugin's own, or the processor's, which is no file
+        return ""
     try:
         ctypes.CDLL(str(library))
     except OSError as error:

@@ -144,11 +144,33 @@ def test_nodes_that_are_left_to_the_processor_are_refused(made_up, provider, lef
         opened(provider)
 
 
-def test_a_missing_library_of_a_provider_is_named(made_up, tmp_path) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("provider", "kind"), [(CUDA, "cuda"), (TENSORRT, "tensorrt")])
+def test_a_missing_library_of_a_provider_is_named(
+    made_up, tmp_path, monkeypatch, provider, kind, fails
+) -> None:
+    def fail(*_, **__) -> None:
+        raise RuntimeError("a long story")
+
     (tmp_path / "capi").mkdir()
-    (tmp_path / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
+    (tmp_path / "capi" / f"libonnxruntime_providers_{kind}.so").write_bytes(b"no library")
     made_up.__file__ = str(tmp_path / "__init__.py")
-    with pytest.raises(EngineError, match=r"did not load \(.*libonnxruntime_providers_cuda.so.*\)"):
+    if fails:
+        monkeypatch.setattr(made_up, "InferenceSession", fail)
+    with pytest.raises(
+        EngineError, match=rf"did not load \(.*providers_{kind}.so.*\): pip install"
+    ):
+        opened(provider)
+
+
+def test_a_model_that_a_provider_does_not_take_is_told_with_its_reason(
+    made_up, monkeypatch
+) -> None:
+    def fail(*_, **__) -> None:
+        raise RuntimeError("no kernel for that\nand more")
+
+    monkeypatch.setattr(made_up, "InferenceSession", fail)
+    with pytest.raises(EngineError, match=r"cannot load the model: no kernel for that$"):
         opened(CUDA)
 
 
