@@ -11,17 +11,32 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mrct_runtime.engines.target import Network
 from mrct_runtime.errors import EngineError
 
-FUSED: Final = ("GroupNorm", "SkipGroupNorm", "NhwcConv")
-"""The operators, of the domain com.microsoft, that only GPUs have."""
+NORMS: Final = ("GroupNorm", "SkipGroupNorm")
+CONVOLUTION: Final = "NhwcConv"
+"""Operators of the domain com.microsoft that only GPUs have."""
 
 
 def fused(network: Network) -> bytes:
-    """The graph with its norms and convolutions fused; EngineError where the tools are missing or nothing could be."""
+    """The graph as the CUDA provider can run it; EngineError where there is none, or the tools to make it are missing."""
+    made = optimised(network)
+    for kind in NORMS:
+        for node in made.get_nodes_by_op_type(kind):
+            channels = made.get_initializer(node.input[1]).dims[0]
+            (groups,) = (given.i for given in node.attribute if given.name == "groups")
+            if channels // groups % 2:
+                raise EngineError(
+                    f"a norm has {channels // groups} channels a group, and ONNX Runtime's takes even numbers"
+                )
+    return bytes(made.model.SerializeToString())
+
+
+def optimised(network: Network) -> Any:
+    """ONNX Runtime's OnnxModel of the graph, its norms and convolutions fused; EngineError where there are none."""
     try:
         from onnxruntime.transformers.optimizer import optimize_model
     except ImportError as error:
@@ -32,9 +47,9 @@ def fused(network: Network) -> bytes:
         path = Path(folder, "model.onnx")
         path.write_bytes(network.model)
         made = optimize_model(str(path), model_type="unet", use_gpu=True, opt_level=0)
-    if not any(made.get_nodes_by_op_type(kind) for kind in FUSED):
+    if not any(made.get_nodes_by_op_type(kind) for kind in (*NORMS, CONVOLUTION)):
         raise EngineError("ONNX Runtime found nothing to fuse in the graph")
-    return bytes(made.model.SerializeToString())
+    return made
 
 
 @contextmanager
