@@ -30,6 +30,7 @@ class RuntimeFailureError(RuntimeError):
 def stub(monkeypatch):
     """A CuPy that writes down what is asked of it in `calls`."""
     calls: list[str] = []
+    current: list = [SimpleNamespace(ptr=0)]
 
     @contextmanager
     def entered(what: str):
@@ -45,9 +46,11 @@ def stub(monkeypatch):
 
         def __enter__(self):
             calls.append("enter stream")
+            current.append(self)
 
         def __exit__(self, *_):
             calls.append("leave stream")
+            current.pop()
 
         def begin_capture(self, mode):
             calls.append(f"begin {mode}")
@@ -75,6 +78,7 @@ def stub(monkeypatch):
         cuda=SimpleNamespace(
             Device=lambda gpu: entered(f"gpu {gpu}"),
             Stream=Stream,
+            get_current_stream=lambda: current[-1],
             runtime=runtime,
             compiler=SimpleNamespace(CompileException=RuntimeFailureError),
         ),
@@ -142,9 +146,12 @@ def test_a_gpu_that_is_not_there_is_refused(stub) -> None:
         Cuda(2)
 
 
-def test_an_array_with_gaps_has_no_address(stub) -> None:
-    with pytest.raises(EngineError, match=r"an array \[2, 2\] with gaps"):
-        Cuda().pointer(np.zeros((2, 4))[:, ::2])
+def test_an_array_with_gaps_has_no_address_nor_one_whose_work_is_in_another_stream(stub) -> None:
+    device = Cuda()
+    with device.running(), pytest.raises(EngineError, match=r"an array \[2, 2\] with gaps"):
+        device.pointer(np.zeros((2, 4))[:, ::2])
+    with pytest.raises(EngineError, match="work on cuda:0 is asked for outside"):
+        device.pointer(np.zeros(2))
 
 
 def test_cupy_has_all_that_is_asked_of_it_and_the_fake_array_nothing_more() -> None:

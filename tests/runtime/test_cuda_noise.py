@@ -122,6 +122,21 @@ def test_the_source_compiles_and_keeps_everything_in_registers(architecture, tmp
     assert max(registers) <= 64
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_compiler_of_cupy_takes_the_source_without_a_warning(architecture) -> None:
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    from cupy_backends.cuda.libs import nvrtc
+
+    try:
+        nvrtc.getVersion()
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"there is no NVRTC: {str(error).partition(chr(10))[0]}")
+    program = nvrtc.createProgram(cuda_noise.source(), "noise.cu", (), ())
+    options = (f"--gpu-architecture=sm_{architecture}", "-Werror", "all-warnings")
+    nvrtc.compileProgram(program, (*options, *cuda_noise._OPTIONS))
+    assert len(nvrtc.getCUBIN(program)) > 1000
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("key", KEYS)
 def test_a_gpus_words_are_numpys_bit_for_bit(cuda, key) -> None:

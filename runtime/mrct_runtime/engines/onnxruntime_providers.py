@@ -104,6 +104,7 @@ def open_session(model: bytes, provider: Provider, device: Device, threads: int 
         session = _session(runtime, model, options, provider, None)
     if provider.name not in session.get_providers():
         raise _not_loaded(runtime, provider)
+    _check_stream(session, provider, device)
     _check_assignment(session, provider)
     return session
 
@@ -204,6 +205,15 @@ def _missing_library(runtime: ModuleType, provider: Provider) -> str:
     except OSError as error:
         return "" if "undefined symbol" in str(error) else f" ({error})"
     return ""
+
+
+def _check_stream(session: Any, provider: Provider, device: Device) -> None:
+    """EngineError where the provider tells that it works in another stream than the device's; a plugin tells nothing."""
+    stream = session.get_provider_options().get(provider.name, {}).get("user_compute_stream")
+    if stream not in {None, str(device.stream)}:
+        raise EngineError(
+            f"ONNX Runtime's {provider.name} works in a stream of its own, not in that of {device.name}"
+        )
 
 
 def _check_assignment(session: Any, provider: Provider) -> None:

@@ -27,11 +27,16 @@ GPUS = [CUDA, TENSORRT, TENSORRT_RTX]
 class Session:
     """A session that says who runs which of its nodes."""
 
+    stream = "4711"
+
     def __init__(self, providers: list[str], nodes: dict[str, list[str]]) -> None:
         self.providers, self.nodes = providers, nodes
 
     def get_providers(self) -> list[str]:
         return self.providers
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {name: {"user_compute_stream": self.stream} for name in self.providers}
 
     def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
         return [
@@ -120,6 +125,14 @@ def test_a_plugin_is_registered_once_and_gets_the_gpu_and_the_stream(made_up) ->
     assert (found.number, options["user_compute_stream"]) == (1, "4711")
     with pytest.raises(EngineError, match="finds 2 GPUs that it can use, cuda:2 is not one"):
         opened(TENSORRT_RTX, FakeDevice("cuda:2"))
+
+
+@pytest.mark.parametrize("provider", GPUS)
+def test_a_provider_with_a_stream_of_its_own_is_refused(made_up, provider) -> None:
+    made_up.session = Session([provider.name, CPU.name], {provider.name: ["Conv"]})
+    made_up.session.stream = "0"
+    with pytest.raises(EngineError, match="works in a stream of its own, not in that of cuda:1"):
+        opened(provider)
 
 
 @pytest.mark.parametrize("provider", GPUS)
