@@ -36,9 +36,13 @@ _BYTES_BESIDES = 8_000_000
 
 @dataclass(frozen=True)
 class Counters:
-    """What happened while sampling, inside the body; voxels on the model grid."""
+    """What happened while sampling, inside the body; voxels on the model grid.
+
+    `batch` is the most images that the network was given at once.
+    """
 
     evaluations: int
+    batch: int
     body_voxels: int
     below_window: int
     above_window: int

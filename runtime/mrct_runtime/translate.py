@@ -157,7 +157,12 @@ class Job:
             sampling=self.sampling,
             uncertainty=self.uncertainty,
             counters=counters,
-            warnings=(*self.warnings, *_complaints(counters), *self._doubts()),
+            warnings=(
+                *self.warnings,
+                *self._short_memory(engine, counters.batch),
+                *_complaints(counters),
+                *self._doubts(),
+            ),
             seconds=seconds,
         )
 
@@ -166,6 +171,7 @@ class Job:
         inside = moments.mean[self.body]
         counters = Counters(
             evaluations=moments.evaluations,
+            batch=moments.batch,
             body_voxels=int(inside.size),
             below_window=int(np.count_nonzero(inside < -_MARGIN)),
             above_window=int(np.count_nonzero(inside > 1 + _MARGIN)),
@@ -177,6 +183,18 @@ class Job:
                 "the sampler needs more steps"
             )
         return counters
+
+    def _short_memory(self, engine: Engine, batch: int) -> tuple[str, ...]:
+        """What is to be told where fewer images went through the network at once than were to."""
+        rows = self.sampling.mc * len(self.condition.array)
+        planned = min(self.sampling.batch, engine.max_batch, rows)
+        if batch == planned:
+            return ()
+        complaint = (
+            f"the memory of {engine.device.name} was too small for {planned} images at once, {batch} were sampled; "
+            f"the noise is the same, --batch {batch} spares the attempt"
+        )
+        return (complaint,)
 
     def _on_source(self, moments: Moments) -> tuple[Volume, Volume]:
         """Mean and deviation in HU, float32 on the MR's grid; averaged first, clamped after."""

@@ -11,7 +11,7 @@ import mrct_runtime
 from mrct_export.bundle_writer import rewrite
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.analytic import Analytic
-from mrct_runtime.errors import BundleError, NumericError, UsageError
+from mrct_runtime.errors import BundleError, DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.process import DDPM, VESDE, Direct
@@ -20,6 +20,7 @@ from mrct_runtime.translate import AIR_HU, Settings, conditioned, prepare
 WINDOW = HuWindow()
 # The expectation of a sample deviation of n is c4(n) sigma.
 C4_10 = 0.9727
+LOOSE = {"rtol": 1e-2, "atol": 1e-2}
 
 
 @pytest.fixture(scope="module")
@@ -269,3 +270,30 @@ def test_of_other_settings_the_deviation_stays_raw_with_a_warning(calibrated, st
 def test_one_sample_comes_with_a_warning_that_its_map_says_nothing(bundle, study):
     result = bundle.translate(study, mc=1, options={"steps": 20})
     assert any("one sample has no deviation: the uncertainty map" in w for w in result.warnings)
+
+
+class Small(Analytic):
+    """An engine with memory for three images."""
+
+    def bind(self, cond):
+        if len(cond) > 3:
+            raise DeviceMemoryError("out of memory")
+        return super().bind(cond)
+
+
+def test_a_batch_that_memory_made_smaller_is_counted_and_told(bundle, study):
+    job = prepare(bundle, study, Settings("ode", mc=2, batch=8, options=LOOSE))
+    whole, short = job.run(Analytic(VESDE())), job.run(Small(VESDE()))
+    assert (whole.counters.batch, short.counters.batch) == (8, 2)
+    assert not any("memory" in warning for warning in whole.warnings)
+    (told,) = (warning for warning in short.warnings if "memory" in warning)
+    assert "of cpu was too small for 8 images at once, 2 were sampled" in told
+    np.testing.assert_array_equal(whole.mean_hu.array, short.mean_hu.array)
+
+
+def test_a_batch_that_the_engine_or_the_study_makes_smaller_is_no_warning(bundle, study):
+    job = prepare(bundle, study, Settings("ode", mc=1, batch=10_000, options=LOOSE))
+    for engine, batch in ((Analytic(VESDE()), SHAPE[0]), (Analytic(VESDE(), max_batch=2), 2)):
+        result = job.run(engine)
+        assert result.counters.batch == batch
+        assert not any("memory" in warning for warning in result.warnings)

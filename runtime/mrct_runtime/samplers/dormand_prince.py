@@ -45,7 +45,8 @@ def integrate(
     """x(t_end) float64 [B, 1, H, W] of dx/dt = slope(t [B], x), from x(t_start), for t_end < t_start.
 
     `tolerance` is (rtol, atol). A sample that has arrived keeps its value while the others go on; so does one
-    that is not finite. Times, steps and errors are the host's; a GPU is waited for once a step, for the errors.
+    that is not finite. Times, steps and errors are the host's: a GPU is waited for once a step of six evaluations, for
+    the errors, as an adaptive step must be, and is sent a few numbers a sample for each evaluation.
     NumericError where the slowest sample asks for more than `max_evaluations`.
     """
     t = np.full(x.shape[0], t_start)
