@@ -15,6 +15,7 @@ from mrct_export.to_onnx import to_onnx
 from mrct_runtime.arrays import Array, Denoiser, Time
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.engines.wrapped import WrappedEngine
+from mrct_runtime.graph import GRAPHS
 from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers import SAMPLERS, Sampler
 from mrct_runtime.samplers.ddpm import Ancestral
@@ -58,7 +59,7 @@ def paper_network() -> bytes:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    return to_onnx(network, UNetConfig().multiple).dumps()
+    return to_onnx(network, GRAPHS["eps"], UNetConfig().multiple).dumps()
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ COMMANDS = {
     "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
     "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
     "check": Entry("mrct_cli.check:check", "Check a data set before training."),
+    "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
+    "bench": Entry("mrct_cli.bench:bench", "Measure how fast a bundle's network runs."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),
 }
 
