@@ -10,3 +10,13 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip("no real studies: ../shared/data is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    """The first GPU; tests that need it are skipped where there is none that works."""
+    from mrct_runtime.cuda import Cuda, why_not
+
+    if reason := why_not():
+        pytest.skip(f"no GPU: {reason}")
+    return Cuda()

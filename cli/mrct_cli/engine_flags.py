@@ -33,6 +33,12 @@ _FLAGS = (
     click.option(
         "--threads", type=int, help="Threads of a CPU's network. [the cores of this process]"
     ),
+    click.option(
+        "--fuse/--no-fuse",
+        default=Target.fuse,
+        show_default=True,
+        help="Rewrite the graph for the GPU's fused operators, where the backend has them.",
+    ),
 )
 
 
@@ -46,4 +52,10 @@ def engine_flags(command: _Command) -> _Command:
 def target(context: click.Context) -> Target:
     """Where the network is to run; UsageError for what makes no sense."""
     options = context.params
-    return Target(options["device"], options["backend"], options["precision"], options["threads"])
+    return Target(
+        options["device"],
+        options["backend"],
+        options["precision"],
+        options["threads"],
+        fuse=options["fuse"],
+    )

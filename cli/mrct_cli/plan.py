@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mrct_cli.progress import clock
 
 if TYPE_CHECKING:
+    from mrct_runtime.engines import Engine
     from mrct_runtime.translate import Job
 
 
@@ -36,23 +37,12 @@ def plan_lines(job: Job) -> Iterator[str]:
 
 def estimate_lines(job: Job) -> Iterator[str]:
     """The time and memory that a run takes, from one batch through the network."""
-    import numpy as np
-
-    from mrct_runtime.arrays import on_host
-
     engine = job.open_engine()
     try:
         batch = min(
             job.sampling.batch, engine.max_batch, len(job.condition.array) * job.sampling.mc
         )
-        x = np.zeros((batch, 1, *job.condition.array.shape[1:]), np.float32)
-        x = engine.device.xp.asarray(x)
-        denoise = engine.bind(x)
-        # the first evaluation also allocates
-        for _ in range(2):
-            started = time.perf_counter()
-            on_host(denoise(x, job.bundle.process.t_max))
-            seconds = time.perf_counter() - started
+        seconds = _seconds(engine, (batch, 1, *job.condition.array.shape[1:]), job)
     finally:
         engine.close()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
@@ -64,3 +54,17 @@ def estimate_lines(job: Job) -> Iterator[str]:
 def _most(job: Job) -> str:
     """An adaptive sampler's evaluations are an upper limit."""
     return "at most " if job.settings.sampler == "ode" else ""
+
+
+def _seconds(engine: Engine, shape: tuple[int, ...], job: Job) -> float:
+    """What one evaluation takes, with the way back to the host."""
+    device = engine.device
+    with device.running():
+        x = device.xp.zeros(shape, "float32")
+        denoise = engine.bind(x)
+        # the first evaluation also allocates
+        for _ in range(2):
+            started = time.perf_counter()
+            device.to_host(denoise(x, job.bundle.process.t_max))
+            seconds = time.perf_counter() - started
+    return seconds

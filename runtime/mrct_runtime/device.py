@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
@@ -36,6 +37,10 @@ class Device(Protocol):
         """The address of the CUDA stream in which all work is queued; 0 on the host."""
         ...
 
+    def running(self) -> AbstractContextManager[None]:
+        """Inside, what this thread asks of arrays is queued in the stream; outside, nothing is to be asked of them."""
+        ...
+
     def pointer(self, array: Array) -> int:
         """The address of the array's first byte."""
         ...
@@ -54,6 +59,10 @@ class Device(Protocol):
         """Bytes that can still be taken there; None where that is not known."""
         ...
 
+    def trim(self) -> None:
+        """Gives memory back that no array uses but that is kept for later ones."""
+        ...
+
 
 @dataclass(frozen=True)
 class Host:
@@ -66,6 +75,10 @@ class Host:
     def xp(self) -> ModuleType:
         """numpy."""
         return np
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to do: what is asked of NumPy is done at once."""
+        return nullcontext()
 
     def pointer(self, array: Array) -> int:
         """The address of the array's first byte."""
@@ -85,6 +98,9 @@ class Host:
     def free_memory(self) -> int | None:
         """Bytes of memory that is free now."""
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    def trim(self) -> None:
+        """Nothing to do: NumPy keeps nothing."""
 
 
 HOST = Host()

@@ -67,8 +67,9 @@ class Golden:
         y = self.inputs["y"]
         x, t = self.inputs.get("x", np.zeros_like(y)), self.inputs.get("t", np.ones(len(y)))
         device = engine.device
-        denoise = engine.bind(device.xp.asarray(y))
-        return device.to_host(denoise(device.xp.asarray(x), t.astype(np.float64)))
+        with device.running():
+            denoise = engine.bind(device.xp.asarray(y))
+            return device.to_host(denoise(device.xp.asarray(x), t.astype(np.float64)))
 
     def deviation(self, output: Array) -> float:
         """The largest relative RMS difference of a sample of `output` [B, 1, H, W]; infinite where it is not finite."""

@@ -91,8 +91,24 @@ def synthesize(
     places in `cond` and among the slice's samples; nothing else keeps it. Where the device's memory is too small for a
     batch, it is halved, and the same rows are drawn with the same noise; DeviceMemoryError where one row is too much.
     NumericError names the slice and sample of a value that is not finite.
+
+    Of a device, one batch is one way there and back: the condition goes up, whether all is finite comes down, and with it
+    what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps.
     """
     sampling.sampler.check(process)
+    with engine.device.running():
+        return _synthesize(engine, process, cond, sampling, progress, slices, samples)
+
+
+def _synthesize(
+    engine: Engine,
+    process: Process,
+    cond: Array,
+    sampling: Sampling,
+    progress: Callable[[Progress], None] | None,
+    slices: Sequence[int] | None,
+    samples: Callable[[int, int, Array], None] | None,
+) -> Moments:
     names = range(len(cond)) if slices is None else slices
     mean, std = np.empty(cond.shape), np.empty(cond.shape)
     mc, total = sampling.mc, len(cond) * sampling.mc
@@ -100,16 +116,13 @@ def synthesize(
     running, done, evaluations = Running(), 0, 0
     while done < total:
         rows = [divmod(row, mc) for row in range(done, min(done + batch, total))]
-        try:
-            drawn, taken = _draw(engine, process, cond, sampling, rows, names)
-        except (DeviceMemoryError, MemoryError) as error:
-            if len(rows) == 1:
-                raise DeviceMemoryError(
-                    f"{engine.device.name} has too little memory for one image of {cond.shape[1]} x {cond.shape[2]}"
-                ) from error
+        drawn, taken = _draw_if_it_fits(engine, process, cond, sampling, rows, names)
+        if drawn is None:
+            # only now, when the arrays of the failed batch are gone
+            engine.device.trim()
             batch = len(rows) // 2
             continue
-        _check_finite(drawn, rows)
+        _check_finite(engine, drawn, rows)
         for (s, k), sample in zip(rows, drawn, strict=True):
             running.add(sample)
             if samples is not None:
@@ -122,6 +135,25 @@ def synthesize(
         if progress is not None:
             progress(Progress(done // mc, len(cond), done, total))
     return Moments(mean, std, mc, evaluations, largest)
+
+
+def _draw_if_it_fits(
+    engine: Engine,
+    process: Process,
+    cond: Array,
+    sampling: Sampling,
+    rows: Rows,
+    names: Sequence[int],
+) -> tuple[Array | None, int]:
+    """As `_draw`; None where memory is too small for so many rows, DeviceMemoryError where there is one."""
+    try:
+        return _draw(engine, process, cond, sampling, rows, names)
+    except (DeviceMemoryError, MemoryError) as error:
+        if len(rows) > 1:
+            return None, 0
+        raise DeviceMemoryError(
+            f"{engine.device.name} has too little memory for one image of {cond.shape[1]} x {cond.shape[2]}"
+        ) from error
 
 
 def _draw(
@@ -144,8 +176,8 @@ def _draw(
     return drawn[:, 0], denoise.evaluations
 
 
-def _check_finite(drawn: Array, rows: Rows) -> None:
-    finite = array_namespace(drawn).isfinite(drawn).all(axis=(1, 2))
+def _check_finite(engine: Engine, drawn: Array, rows: Rows) -> None:
+    finite = engine.device.to_host(array_namespace(drawn).isfinite(drawn).all(axis=(1, 2)))
     for (s, k), sound in zip(rows, finite.tolist(), strict=True):
         if not sound:
             raise NumericError(

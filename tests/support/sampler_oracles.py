@@ -120,7 +120,7 @@ def mixture_denoiser(
     """eps(x, t) where every pixel is drawn from sum_i w_i N(m_i, s^2)."""
 
     def eps(x: Array, t: Time) -> Array:
-        alpha, std = schedule(process, t)
+        alpha, std = schedule(process, t, x)
         total = alpha**2 * s**2 + std**2
         offsets = np.stack([x - alpha * m for m in means])
         logs = np.log(weights).reshape(-1, 1, 1, 1, 1) - offsets**2 / (2 * total)
@@ -136,7 +136,7 @@ def field_denoiser(process: Process, power: Array, mean: float) -> Denoiser:
     """eps(x, t) for a stationary Gaussian field whose orthonormal Fourier modes have variance `power` [H, W]."""
 
     def eps(x: Array, t: Time) -> Array:
-        alpha, std = schedule(process, t)
+        alpha, std = schedule(process, t, x)
         modes = np.fft.fft2(x.astype(np.float64) - alpha * mean, norm="ortho")
         filtered = std * modes / (alpha**2 * power + std**2)
         return np.fft.ifft2(filtered, norm="ortho").real

@@ -25,6 +25,8 @@ class Backend:
     device: str
     precision: str
     threads: int | None = None
+    fused: bool = False
+    """Whether the graph was rewritten for the backend's own fused operators."""
 
 
 class Engine(Protocol):
@@ -58,16 +60,28 @@ Opener: TypeAlias = Callable[[Network, Target], Engine]
 
 
 class Entry(NamedTuple):
-    """Where a backend's `Opener` is, as module:attribute, and the kind of device that it serves."""
+    """Where a backend's `Opener` is, as module:attribute, and the kind of device that it serves.
+
+    One that is not `automatic` is taken only where it is named. One that `fuses` heeds `Target.fuse`.
+    """
 
     opener: str
     serves: Literal["cpu", "cuda"]
+    automatic: bool = True
+    fuses: bool = False
 
+
+_ONNX_RUNTIME = "mrct_runtime.engines.onnxruntime"
 
 ENGINES: dict[str, Entry] = {
-    "onnxruntime": Entry("mrct_runtime.engines.onnxruntime:open_cpu", "cpu"),
+    "onnxruntime-cuda": Entry(f"{_ONNX_RUNTIME}:open_cuda", "cuda", fuses=True),
+    "onnxruntime-tensorrt": Entry(f"{_ONNX_RUNTIME}:open_tensorrt", "cuda", automatic=False),
+    "onnxruntime-tensorrt-rtx": Entry(
+        f"{_ONNX_RUNTIME}:open_tensorrt_rtx", "cuda", automatic=False
+    ),
+    "onnxruntime": Entry(f"{_ONNX_RUNTIME}:open_cpu", "cpu"),
 }
-"""The backends; of those that serve a device the first that can be opened there is taken."""
+"""The backends; of the automatic ones that serve a device the first that can be opened there is taken."""
 
 
 def opener(name: str) -> Opener:

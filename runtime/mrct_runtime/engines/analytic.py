@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mrct_runtime.arrays import Array, Denoiser, Time, per_sample
+from mrct_runtime.arrays import Array, Denoiser, Time, per_sample_like
 from mrct_runtime.device import HOST, Device
 from mrct_runtime.engines import Backend
 from mrct_runtime.process import Direct, Process
@@ -22,7 +22,7 @@ def _same(cond: Array) -> Array:
 
 
 def _tenth(cond: Array) -> Array:
-    return np.full_like(cond, 0.1)
+    return 0 * cond + 0.1
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Analytic:
             return lambda _x, _t: m
 
         def eps(x: Array, t: Time) -> Array:
-            alpha, std = schedule(self.process, t)
+            alpha, std = schedule(self.process, t, x)
             numerator: Array = std * (x - alpha * m)
             return numerator / (alpha**2 * variance + std**2)
 
@@ -58,10 +58,10 @@ class Analytic:
         """Nothing to give back."""
 
 
-def schedule(process: Process, t: Time) -> tuple[float | Array, float | Array]:
-    """(alpha, std) at t: floats for a shared t, [B, 1, 1, 1] for one t a sample."""
+def schedule(process: Process, t: Time, x: Array) -> tuple[float | Array, float | Array]:
+    """(alpha, std) at t: floats for a shared t, [B, 1, 1, 1] where x is for one t a sample."""
     if isinstance(t, float):
         return process.alpha(t), process.std(t)
     times = t.tolist()
     alphas, stds = [process.alpha(at) for at in times], [process.std(at) for at in times]
-    return per_sample(np.array(alphas)), per_sample(np.array(stds))
+    return per_sample_like(x, alphas), per_sample_like(x, stds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mrct_runtime.cuda import why_not
 from mrct_runtime.engines import ENGINES, Engine, opener
 from mrct_runtime.engines.target import Network, Precision, Target
-from mrct_runtime.errors import EngineError, UsageError
+from mrct_runtime.errors import EngineError, NumericError, UsageError
 
 if TYPE_CHECKING:
     from mrct_runtime.bundle import Bundle
@@ -19,26 +19,58 @@ def open_engine(bundle: Bundle, target: Target, tell: Callable[[str], None]) -> 
     """The bundle's network where `target` says, after it has reproduced golden.npz there.
 
     What is named (a device, a backend, a precision) is taken or refused with EngineError. What is left open is the
-    first of ENGINES that can be opened; `tell` is told in one line why not an earlier one. NumericError where a backend
-    computes something else than the trained network.
+    first of ENGINES that can be opened, its graph fused where it can do that and the fused one passes the self-test;
+    `tell` is told in one line why not an earlier one. NumericError where a backend computes something else than the
+    trained network.
     """
     refused: list[str] = []
     for name, candidate in _candidates(target, refused):
         network = _network(bundle, _precision(bundle, candidate))
-        try:
-            engine = opener(name)(network, candidate)
-        except EngineError as error:
-            refused.append(f"{name}: {error}")
-            continue
-        try:
-            bundle.self_test(engine)
-        except BaseException:
-            engine.close()
-            raise
-        if refused:
-            tell(f"running on {engine.backend.device} by {name} ({'; '.join(refused)})")
-        return engine
+        engine = None
+        if candidate.fuse:
+            engine = _fused(bundle, name, network, candidate, refused)
+        if engine is None:
+            engine = _plain(bundle, name, network, replace(candidate, fuse=False), refused)
+        if engine is not None:
+            if refused:
+                tell(f"running on {engine.backend.device} by {name} ({'; '.join(refused)})")
+            return engine
     raise EngineError(refused[0] if len(refused) == 1 else f"no engine: {'; '.join(refused)}")
+
+
+def _fused(
+    bundle: Bundle, name: str, network: Network, target: Target, refused: list[str]
+) -> Engine | None:
+    """The engine of a fused graph; None where that cannot be had, fails or computes something else."""
+    try:
+        return _tested(bundle, opener(name)(network, target))
+    except (EngineError, NumericError) as error:
+        refused.append(f"{name} with its graph fused: {error}")
+        return None
+
+
+def _plain(
+    bundle: Bundle, name: str, network: Network, target: Target, refused: list[str]
+) -> Engine | None:
+    """The engine of the graph as it is; None where it cannot be opened."""
+    try:
+        engine = opener(name)(network, target)
+    except EngineError as error:
+        if refused and refused[-1] == f"{name} with its graph fused: {error}":
+            refused.pop()
+        refused.append(f"{name}: {error}")
+        return None
+    return _tested(bundle, engine)
+
+
+def _tested(bundle: Bundle, engine: Engine) -> Engine:
+    """The engine, after its self-test; closed where it does not pass."""
+    try:
+        bundle.self_test(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def check_device(target: Target) -> None:
@@ -51,9 +83,10 @@ def _candidates(target: Target, refused: list[str]) -> Iterator[tuple[str, Targe
     """The backends that may serve, best first, each with the device that it would get."""
     if target.backend is not None:
         opener(target.backend)
-        settled = _on(target, ENGINES[target.backend].serves)
+        entry = ENGINES[target.backend]
+        settled = _on(target, entry.serves)
         check_device(settled)
-        yield target.backend, settled
+        yield target.backend, replace(settled, fuse=target.fuse and entry.fuses)
         return
     check_device(target)
     kinds = ("cuda", "cpu") if target.device == "auto" else (target.device.partition(":")[0],)
@@ -62,8 +95,9 @@ def _candidates(target: Target, refused: list[str]) -> Iterator[tuple[str, Targe
             refused.append(reason)
             continue
         for name, entry in ENGINES.items():
-            if entry.serves == kind:
-                yield name, _on(target, kind)
+            if entry.serves == kind and entry.automatic:
+                settled = _on(target, kind)
+                yield name, replace(settled, fuse=target.fuse and entry.fuses)
 
 
 def _network(bundle: Bundle, precision: Precision) -> Network:

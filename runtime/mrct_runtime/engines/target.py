@@ -22,7 +22,8 @@ class Target:
 
     `device` is auto, cpu, cuda or cuda:N. `backend` names one of ENGINES, None the first that serves the device.
     `precision` None is fp16 on a GPU where the bundle has it, else fp32. `threads` are the CPU's, None all of this process.
-    `batch` is the number of images that engines with fixed or tuned shapes are made for.
+    `batch` is the number of images that engines with fixed or tuned shapes are made for. `fuse` lets a backend rewrite the
+    graph for its own fused operators.
     """
 
     device: str = "auto"
@@ -30,6 +31,7 @@ class Target:
     precision: Precision | None = None
     threads: int | None = None
     batch: int = 10
+    fuse: bool = True
 
     def __post_init__(self) -> None:
         if not _DEVICE.fullmatch(self.device):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+from fake_device import FakeDevice
 from onnx import TensorProto, helper
 
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
-from mrct_runtime.errors import EngineError
+from mrct_runtime.errors import DeviceMemoryError, EngineError
 
 IMAGE = ["B", 1, "H", "W"]
 
@@ -134,3 +137,88 @@ def test_a_missing_package_names_its_extra(model: bytes, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match=r"pip install 'mrct\[cpu\]'"):
         OnnxRuntime(model)
+
+
+def on_a_device(model: bytes) -> tuple[OnnxRuntime, FakeDevice]:
+    """The engine with arrays of a device, whose memory is the host's, so that the processor can compute with them."""
+    device = FakeDevice("cpu:0")
+    return OnnxRuntime(model, threads=1, device=device), device
+
+
+def test_on_a_device_the_network_reads_and_writes_the_devices_arrays(model: bytes) -> None:
+    engine, device = on_a_device(model)
+    x, y, times = images(3), images(3, seed=1), np.array([0.1, 0.5, 1.0])
+    here = OnnxRuntime(model, threads=1).bind(y)
+    with device.running():
+        eps, there = engine.bind(device.xp.asarray(y)), device.xp.asarray(x)
+        for t in (0.25, times):
+            np.testing.assert_array_equal(device.to_host(eps(there, t)), here(x, t))
+        wide = device.xp.asarray(x.astype(np.float64))
+        np.testing.assert_array_equal(device.to_host(eps(wide, 0.25)), here(x, 0.25))
+
+
+def test_an_evaluation_on_a_device_copies_nothing_but_the_times_of_adaptive_samplers(model) -> None:
+    engine, device = on_a_device(model)
+    with device.running():
+        y = device.xp.asarray(images(3))
+        eps, before = engine.bind(y), device.now()
+        for _ in range(3):
+            eps(y, 0.5)
+        there = device.now().since(before)
+        assert (there.uploads, there.downloads, there.waits, there.arrays) == (0, 0, 0, 0)
+        before = device.now()
+        eps(y, np.full(3, 0.5))
+        there = device.now().since(before)
+        assert (there.uploads, there.downloads, there.waits) == (1, 0, 0)
+
+
+def test_buffers_are_bound_by_their_address_on_the_gpu_and_the_run_is_not_waited_for(
+    model, monkeypatch
+) -> None:
+    bound, runs = {}, []
+
+    def bind(name, kind, gpu, dtype, shape, address) -> None:
+        assert (kind, gpu, dtype) == ("cuda", 3, np.float32)
+        bound[name] = tuple(shape), address
+
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name=name) for name in ("x", "y", "t")],
+        get_outputs=lambda: [SimpleNamespace(name="eps")],
+        io_binding=lambda: SimpleNamespace(bind_input=bind, bind_output=bind),
+        run_with_iobinding=lambda _binding, options: runs.append(options),
+    )
+    monkeypatch.setattr("mrct_runtime.engines.onnxruntime.open_session", lambda *_: session)
+    device = FakeDevice("cuda:3")
+    with device.running():
+        y = device.xp.asarray(images(2))
+        eps = OnnxRuntime(model, device=device).bind(y)
+        found = eps(y, 0.5)
+        assert bound["eps"] == ((2, 1, 8, 8), device.pointer(found))
+    assert bound["t"][0] == (2,)
+    assert len({address for _, address in bound.values()}) == 4
+    (options,) = runs
+    assert options.get_run_config_entry("disable_synchronize_execution_providers") == "1"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ("bfc_arena.cc:376 Failed to allocate memory for requested buffer of size 5", True),
+        ("CUDA failure 2: out of memory ; GPU=0", True),
+        ("CUDNN failure 4002: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("Non-zero status code\nstd::bad_alloc", True),
+        ("CUDA failure 700: an illegal memory access was encountered", False),
+        ("GroupNorm in CUDA does not support the input", False),
+    ],
+)
+def test_too_little_memory_is_told_from_other_failures(model, told, kind) -> None:
+    engine = OnnxRuntime(model, threads=1)
+    denoise = engine.bind(images(1))
+
+    def fails(*_) -> None:
+        raise RuntimeError(told)
+
+    denoise._session = SimpleNamespace(run_with_iobinding=fails)
+    with pytest.raises(EngineError, match=re.escape(told.partition("\n")[0])) as raised:
+        denoise(images(1), 0.5)
+    assert isinstance(raised.value, DeviceMemoryError) == kind

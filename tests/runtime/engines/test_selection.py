@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle
@@ -126,6 +128,79 @@ def test_a_backend_that_computes_something_else_is_never_replaced(bundle, backen
     with pytest.raises(NumericError, match="cpu_a computes something else"):
         bundle.open_engine(Target())
     assert closed == [True]
+
+
+def test_what_is_not_automatic_is_taken_only_where_it_is_named(bundle, backends) -> None:
+    backends(("A GPU",), cuda_a=None, cuda_b=None)
+    ENGINES["cuda_a"] = ENGINES["cuda_a"]._replace(automatic=False)
+    assert taken(bundle, Target("cuda"))[0].engine == "cuda_b"
+    assert taken(bundle, Target("cuda", backend="cuda_a"))[0].engine == "cuda_a"
+
+
+class Fusing(Fake):
+    """A backend that fuses its graph, which goes wrong in a way of its own."""
+
+    wrong = 1.0
+    failure: EngineError | None = None
+
+    def __init__(self, network: Network, target: Target) -> None:
+        if target.fuse and self.failure is not None:
+            raise self.failure
+        super().__init__(network, target, "cuda_a")
+        object.__setattr__(self, "backend", replace(self.backend, fused=target.fuse))
+
+    def bind(self, cond):
+        denoise = super().bind(cond)
+        scale = self.wrong if self.backend.fused else 1.0
+        return lambda x, t: scale * denoise(x, t)
+
+
+@pytest.mark.parametrize("target", [Target(), Target("cuda:0", backend="cuda_a")])
+@pytest.mark.parametrize(
+    ("wrong", "failure", "reason"),
+    [
+        (1.0, None, None),
+        (1.001, None, "computes something else"),
+        (np.nan, None, "computes something else"),
+        (1.0, EngineError("onnx is not installed"), "onnx is not installed"),
+    ],
+)
+def test_a_fused_graph_that_fails_gives_way_to_the_plain_one_and_that_is_told(
+    bundle, backends, target, wrong, failure, reason
+) -> None:
+    made = backends(("A GPU",), cuda_a=None, cpu_b=None)
+    ENGINES["cuda_a"] = ENGINES["cuda_a"]._replace(fuses=True)
+    made["cuda_a"] = type("Made", (Fusing,), {"wrong": wrong, "failure": failure})
+    backend, told = taken(bundle, target)
+    assert (backend.engine, backend.fused) == ("cuda_a", reason is None)
+    if reason is None:
+        assert told == []
+    else:
+        (line,) = told
+        assert "by cuda_a (cuda_a with its graph fused: " in line
+        assert reason in line
+
+
+def test_fusing_can_be_turned_off_and_is_asked_only_of_backends_that_can(bundle, backends) -> None:
+    made, seen = backends(("A GPU",), cuda_a=None, cuda_b=None), []
+    ENGINES["cuda_a"] = ENGINES["cuda_a"]._replace(fuses=True)
+    for name in ("cuda_a", "cuda_b"):
+        made[name] = lambda network, target, name=name: (
+            seen.append(target.fuse) or Fake(network, target, name)
+        )
+    for target in (
+        Target("cuda"),
+        Target("cuda", fuse=False),
+        Target("cuda", backend="cuda_b"),
+    ):
+        taken(bundle, target)
+    assert seen == [True, False, False]
+
+
+def test_one_reason_for_both_graphs_is_told_once(bundle, backends) -> None:
+    backends(("A GPU",), cuda_a=EngineError("no library"), cuda_b=None)
+    ENGINES["cuda_a"] = ENGINES["cuda_a"]._replace(fuses=True)
+    assert taken(bundle, Target("cuda"))[1] == ["running on cuda by cuda_b (cuda_a: no library)"]
 
 
 @pytest.mark.parametrize(
