@@ -1,0 +1,121 @@
+"""Mixed precision: a copy of a network whose convolutions run in float16, with everything fragile in float32.
+
+The cast is made in PyTorch before the export, where every place is known, not on the graph afterwards. In float32 stay the
+inputs and the output, the time embedding with its linear layers (its arguments reach 2 pi 30 * 4 rad, and half has
+eleven bits), all preconditioning, the statistics of every GroupNorm (a sum of squares overflows half beyond |h| of 256),
+and the convolutions that an audit names. Between them activations are in half, which halves what an engine has to move.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+
+from torch import Tensor, nn
+
+from mrct_runtime.errors import UsageError
+from mrct_train.unet import UNet
+
+
+class InHalf(nn.Module):
+    """layer(h) in float16 of h in any precision."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.half()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The layer's output, float16."""
+        out: Tensor = self.layer(h.half())
+        return out
+
+
+class AsInHalf(nn.Module):
+    """What InHalf gives on a tensor core, on any processor: operands and result in float16, sums in float32."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.half().float()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The layer's output, float16."""
+        out: Tensor = self.layer(h.half().float()).half()
+        return out
+
+
+class InFloat(nn.Module):
+    """layer(h) in float32 of h in any precision; what it is added to becomes float32 as well."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The layer's output, float32."""
+        out: Tensor = self.layer(h.float())
+        return out
+
+
+class Rounded(nn.Module):
+    """layer(h), rounded to float16."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The layer's output, float16."""
+        out: Tensor = self.layer(h).half()
+        return out
+
+
+class Widened(nn.Module):
+    """layer(h), handed on in float32."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, h: Tensor) -> Tensor:
+        """The layer's output, float32."""
+        out: Tensor = self.layer(h).float()
+        return out
+
+
+def convolutions(network: nn.Module) -> tuple[str, ...]:
+    """The names of the UNet's convolutions, in order: what can be kept in float32 one by one."""
+    unet = _unet(network)
+    return tuple(name for name, layer in unet.named_modules() if isinstance(layer, nn.Conv2d))
+
+
+def half_network(
+    network: nn.Module, keep: Collection[str] = (), *, emulated: bool = False
+) -> nn.Module:
+    """A copy of the network in mixed precision; its inputs and output are float32 as before.
+
+    `keep` names convolutions that stay in float32; UsageError where there is none of that name. `emulated` is the copy to
+    measure with on a processor without float16 arithmetic: every value that half would round is rounded.
+    """
+    if unknown := set(keep) - set(convolutions(network)):
+        raise UsageError(f"the network has no convolution {min(unknown)!r} to keep in float32")
+    mixed = copy.deepcopy(network).eval()
+    unet = _unet(mixed)
+    half = AsInHalf if emulated else InHalf
+    for name, layer in list(unet.named_modules()):
+        match layer:
+            case nn.Conv2d():
+                unet.set_submodule(name, InFloat(layer) if name in keep else half(layer))
+            case nn.GroupNorm():
+                # float32 also on the way out, so that the Swish after it is part of the island
+                unet.set_submodule(name, InFloat(layer))
+            case nn.Linear():
+                unet.set_submodule(name, Rounded(layer))
+    unet.set_submodule("last", Widened(unet.last))
+    return mixed
+
+
+def _unet(network: nn.Module) -> UNet:
+    unet = getattr(network, "unet", None)
+    if not isinstance(unet, UNet):
+        raise UsageError(f"no mixed precision for {type(network).__name__}: it holds no UNet")
+    return unet
