@@ -67,7 +67,7 @@ def main() -> None:
     cond = np.random.default_rng(0).random((1, 128, 128))
     figures = {}
     for name, sampler in LOOPS.items():
-        process = DDPM() if SAMPLERS[name].process is DDPM else VESDE()
+        process = DDPM() if DDPM in SAMPLERS[name].families else VESDE()
         network = Stopwatch()
         started = time.perf_counter()
         synthesize(
