@@ -29,6 +29,7 @@ class Sampling:
 
     `mc` samples a slice; `batch` rows at once, fewer where the engine takes fewer; `prior_mean` is the data's mean,
     which the prior keeps as alpha(t_max) m: std(t_max) alone does not quite forget it. `series` keys the noise.
+    `guess` gives in its place an image x_0 [B, 1, H, W] of the condition, for a process that starts with little noise.
     """
 
     sampler: Sampler
@@ -37,6 +38,7 @@ class Sampling:
     batch: int = 10
     prior_mean: float = 0.0
     series: str = ""
+    guess: Callable[[Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if self.mc < 1:
@@ -137,7 +139,8 @@ def _draw(
     images = device.xp.asarray(cond[[s for s, _ in rows], None].astype(np.float32))
     keys = [(names[s], k) for s, k in rows]
     noise = Noise(sampling.seed, sampling.series, keys, cond.shape[1:], device.normals)
-    start = process.alpha(process.t_max) * sampling.prior_mean
+    centre = sampling.prior_mean if sampling.guess is None else sampling.guess(images)
+    start = process.alpha(process.t_max) * centre
     x = start + process.std(process.t_max) * noise()
     denoise = Counted(engine.bind(images))
     drawn = sampling.sampler(denoise, process, x, noise)
