@@ -16,8 +16,9 @@ from mrct_runtime.arrays import Array
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import Direct, Process, started
+from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers.checks import check_positive
+from mrct_runtime.started_process import started
 
 WIDTHS: Final = 4.0
 """sigma_0 in deviations of the CT: the ODE then keeps at least 4 / sqrt(17) = 97 % of any pixel's spread."""
