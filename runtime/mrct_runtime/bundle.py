@@ -131,7 +131,7 @@ class Bundle:
         """The ONNX graph at this precision; UsageError where the bundle has none."""
         if precision not in self.precisions:
             raise UsageError(
-                f"{self.path} has no {precision} network; export it again with `mrct-export --fp16`"
+                f"{self.path} has no {precision} network; it has {', '.join(self.precisions)}"
             )
         return self.model
 
