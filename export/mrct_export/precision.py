@@ -11,75 +11,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 
+import torch
 from torch import Tensor, nn
 
 from mrct_runtime.errors import UsageError
 from mrct_train.unet import UNet
 
 
-class InHalf(nn.Module):
-    """layer(h) in float16 of h in any precision."""
+class Cast(nn.Module):
+    """layer(h) of h cast to one precision, the output cast to another."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, into: torch.dtype, out: torch.dtype) -> None:
         super().__init__()
-        self.layer = layer.half()
+        self.layer, self.into, self.out = layer, into, out
 
     def forward(self, h: Tensor) -> Tensor:
-        """The layer's output, float16."""
-        out: Tensor = self.layer(h.half())
-        return out
-
-
-class AsInHalf(nn.Module):
-    """What InHalf gives on a tensor core, on any processor: operands and result in float16, sums in float32."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer.half().float()
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The layer's output, float16."""
-        out: Tensor = self.layer(h.half().float()).half()
-        return out
-
-
-class InFloat(nn.Module):
-    """layer(h) in float32 of h in any precision; what it is added to becomes float32 as well."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer.float()
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The layer's output, float32."""
-        out: Tensor = self.layer(h.float())
-        return out
-
-
-class Rounded(nn.Module):
-    """layer(h), rounded to float16."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The layer's output, float16."""
-        out: Tensor = self.layer(h).half()
-        return out
-
-
-class Widened(nn.Module):
-    """layer(h), handed on in float32."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The layer's output, float32."""
-        out: Tensor = self.layer(h).float()
-        return out
+        """The layer's output, in `out`."""
+        found: Tensor = self.layer(h.to(self.into)).to(self.out)
+        return found
 
 
 def convolutions(network: nn.Module) -> tuple[str, ...]:
@@ -100,18 +49,30 @@ def half_network(
         raise UsageError(f"the network has no convolution {min(unknown)!r} to keep in float32")
     mixed = copy.deepcopy(network).eval()
     unet = _unet(mixed)
-    half = AsInHalf if emulated else InHalf
     for name, layer in list(unet.named_modules()):
         match layer:
             case nn.Conv2d():
-                unet.set_submodule(name, InFloat(layer) if name in keep else half(layer))
+                kept = Cast(layer, torch.float32, torch.float32)
+                unet.set_submodule(name, kept if name in keep else _half(layer, emulated=emulated))
             case nn.GroupNorm():
                 # float32 also on the way out, so that the Swish after it is part of the island
-                unet.set_submodule(name, InFloat(layer))
+                unet.set_submodule(name, Cast(layer, torch.float32, torch.float32))
             case nn.Linear():
-                unet.set_submodule(name, Rounded(layer))
-    unet.set_submodule("last", Widened(unet.last))
+                unet.set_submodule(name, Cast(layer, torch.float32, torch.float16))
+    last = unet.get_submodule("last")
+    assert isinstance(last, Cast)
+    last.out = torch.float32
     return mixed
+
+
+def _half(layer: nn.Conv2d, *, emulated: bool) -> Cast:
+    """The convolution in float16; emulated as on a tensor core, operands and result in float16, sums in float32."""
+    inside = layer.half()
+    if emulated:
+        return Cast(
+            Cast(inside.float(), torch.float32, torch.float16), torch.float16, torch.float16
+        )
+    return Cast(inside, torch.float16, torch.float16)
 
 
 def _unet(network: nn.Module) -> UNet:
