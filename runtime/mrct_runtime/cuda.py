@@ -17,22 +17,28 @@ import numpy as np
 
 from mrct_runtime.arrays import Array
 from mrct_runtime.cuda_noise import gpu_normals, kernel
-from mrct_runtime.errors import EngineError
+from mrct_runtime.errors import EngineError, first_line
 
 
 @cache
-def gpus() -> tuple[str, ...]:
-    """What the GPUs that CUDA can use are called; none without CuPy or a driver."""
+def _found() -> tuple[tuple[str, ...], str]:
+    """The names of the GPUs that CUDA can use, and why there are none."""
     try:
         import cupy
     except ImportError:
-        return ()
+        return (), "CuPy is not installed: pip install 'mrct[gpu]'"
+    runtime = cupy.cuda.runtime
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError:
-        return ()
-    names = (cupy.cuda.runtime.getDeviceProperties(index)["name"] for index in range(count))
-    return tuple(name.decode() for name in names)
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        return (), f"CUDA finds no GPU that it can use ({error})"
+    names = (runtime.getDeviceProperties(index)["name"].decode() for index in range(count))
+    return tuple(names), "CUDA finds no GPU"
+
+
+def gpus() -> tuple[str, ...]:
+    """What the GPUs that CUDA can use are called; none without CuPy or a driver."""
+    return _found()[0]
 
 
 def why_not(gpu: int = 0) -> str | None:
@@ -42,15 +48,7 @@ def why_not(gpu: int = 0) -> str | None:
         return None
     if found:
         return f"there is no cuda:{gpu}, the last is cuda:{len(found) - 1} ({found[-1]})"
-    try:
-        import cupy
-    except ImportError:
-        return "CuPy is not installed: pip install 'mrct[gpu]'"
-    try:
-        cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f"CUDA finds no GPU that it can use ({error})"
-    return "CUDA finds no GPU"
+    return _found()[1]
 
 
 class Cuda:
@@ -161,7 +159,6 @@ class Cuda:
             self._cupy.zeros(1, np.float32) + 1.0
             kernel("mrct_normals").kernel  # noqa: B018 - compiles it
         except (ImportError, RuntimeError, self._cupy.cuda.compiler.CompileException) as error:
-            line = str(error).strip().partition("\n")[0]
             raise EngineError(
-                f"CuPy cannot compile for {self.name} ({line}): pip install 'mrct[gpu]'"
+                f"CuPy cannot compile for {self.name} ({first_line(error)}): pip install 'mrct[gpu]'"
             ) from error

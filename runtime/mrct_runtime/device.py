@@ -104,3 +104,8 @@ class Host:
 
 
 HOST = Host()
+
+
+def number(name: str) -> int:
+    """N of cuda:N; 0 of cuda and cpu."""
+    return int(name.partition(":")[2] or 0)

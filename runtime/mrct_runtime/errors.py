@@ -19,6 +19,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says first; its name where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 class MrctError(Exception):
     """The root of the tree; caught as such only at the border of a program."""
 

@@ -96,44 +96,32 @@ def synthesize(
     what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps.
     """
     sampling.sampler.check(process)
-    with engine.device.running():
-        return _synthesize(engine, process, cond, sampling, progress, slices, samples)
-
-
-def _synthesize(
-    engine: Engine,
-    process: Process,
-    cond: Array,
-    sampling: Sampling,
-    progress: Callable[[Progress], None] | None,
-    slices: Sequence[int] | None,
-    samples: Callable[[int, int, Array], None] | None,
-) -> Moments:
     names = range(len(cond)) if slices is None else slices
     mean, std = np.empty(cond.shape), np.empty(cond.shape)
     mc, total = sampling.mc, len(cond) * sampling.mc
     batch, largest = min(sampling.batch, engine.max_batch), 0
     running, done, evaluations = Running(), 0, 0
-    while done < total:
-        rows = [divmod(row, mc) for row in range(done, min(done + batch, total))]
-        drawn, taken = _draw_if_it_fits(engine, process, cond, sampling, rows, names)
-        if drawn is None:
-            # only now, when the arrays of the failed batch are gone
-            engine.device.trim()
-            batch = len(rows) // 2
-            continue
-        _check_finite(engine, drawn, rows)
-        for (s, k), sample in zip(rows, drawn, strict=True):
-            running.add(sample)
-            if samples is not None:
-                samples(s, k, engine.device.to_host(sample).astype(np.float64))
-            if k == mc - 1:
-                mean[s], std[s] = map(engine.device.to_host, (running.mean, running.std))
-                running = Running()
-        done, largest = done + len(rows), max(largest, len(rows))
-        evaluations += taken * len(rows)
-        if progress is not None:
-            progress(Progress(done // mc, len(cond), done, total))
+    with engine.device.running():
+        while done < total:
+            rows = [divmod(row, mc) for row in range(done, min(done + batch, total))]
+            drawn, taken = _draw_if_it_fits(engine, process, cond, sampling, rows, names)
+            if drawn is None:
+                # only now, when the arrays of the failed batch are gone
+                engine.device.trim()
+                batch = len(rows) // 2
+                continue
+            _check_finite(engine, drawn, rows)
+            for (s, k), sample in zip(rows, drawn, strict=True):
+                running.add(sample)
+                if samples is not None:
+                    samples(s, k, engine.device.to_host(sample).astype(np.float64))
+                if k == mc - 1:
+                    mean[s], std[s] = map(engine.device.to_host, (running.mean, running.std))
+                    running = Running()
+            done, largest = done + len(rows), max(largest, len(rows))
+            evaluations += taken * len(rows)
+            if progress is not None:
+                progress(Progress(done // mc, len(cond), done, total))
     return Moments(mean, std, mc, evaluations, largest)
 
 

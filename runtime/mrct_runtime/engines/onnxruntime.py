@@ -9,7 +9,7 @@ import numpy as np
 
 from mrct_runtime.arrays import Array, Denoiser, Time
 from mrct_runtime.cuda import Cuda
-from mrct_runtime.device import HOST, Device
+from mrct_runtime.device import HOST, Device, number
 from mrct_runtime.engines import Backend
 from mrct_runtime.engines.onnxruntime_fusion import fused
 from mrct_runtime.engines.onnxruntime_providers import (
@@ -18,12 +18,11 @@ from mrct_runtime.engines.onnxruntime_providers import (
     TENSORRT,
     TENSORRT_RTX,
     Provider,
-    first_line,
     open_session,
     require,
 )
 from mrct_runtime.engines.target import Network, Target
-from mrct_runtime.errors import DeviceMemoryError, EngineError
+from mrct_runtime.errors import DeviceMemoryError, EngineError, first_line
 
 _OUT_OF_MEMORY: Final = re.compile(
     r"allocate memory|out of memory|OutOfMemory|ALLOC_FAILED|bad_?\s?alloc", re.IGNORECASE
@@ -117,8 +116,7 @@ class _Bound:
         self.x, self.y, self.out = (xp.zeros(shape, np.float32) for _ in range(3))
         self.t = xp.zeros(shape[0], np.float32)
         self._binding = session.io_binding()
-        kind, _, number = device.name.partition(":")
-        place = kind, int(number or 0), np.float32
+        place = device.name.partition(":")[0], number(device.name), np.float32
         buffers = {"x": self.x, "y": self.y, "t": self.t}
         for name in (value.name for value in session.get_inputs()):
             buffer = buffers[name]

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from mrct_runtime.device import Device
-from mrct_runtime.errors import EngineError
+from mrct_runtime.device import Device, number
+from mrct_runtime.errors import EngineError, first_line
 
 _FATAL, _WARNINGS = 4, 2
 _ERRORS: Final = 3
@@ -94,7 +94,7 @@ def open_session(model: bytes, provider: Provider, device: Device, threads: int 
     if provider is CPU:
         return _session(runtime, model, options, provider, [provider.name])
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    gpu = int(device.name.partition(":")[2] or 0)
+    gpu = number(device.name)
     chosen = provider.options(gpu, device.stream)
     if provider.plugin is None:
         named = [(provider.name, dict(chosen))]
@@ -107,11 +107,6 @@ def open_session(model: bytes, provider: Provider, device: Device, threads: int 
     _check_stream(session, provider, device)
     _check_assignment(session, provider)
     return session
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says first."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def require(provider: Provider) -> ModuleType:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Final, Literal, TypeAlias
 
+from mrct_runtime.device import number
 from mrct_runtime.errors import UsageError
 
 Precision: TypeAlias = Literal["fp32", "fp16"]
@@ -48,7 +47,7 @@ class Target:
         """The number of the GPU that is asked for; None for the CPU or any."""
         if not self.device.startswith("cuda"):
             return None
-        return int(self.device.partition(":")[2] or 0)
+        return number(self.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +59,3 @@ class Network:
     size: int
     """Height and width of the model's images."""
     opset: int
-
-    @cached_property
-    def sha256(self) -> str:
-        """The digest of the graph's bytes."""
-        return hashlib.sha256(self.model).hexdigest()
