@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
     "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
     "check": Entry("mrct_cli.check:check", "Check a data set before training."),
+    "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),
 }
 

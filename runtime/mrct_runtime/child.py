@@ -1,0 +1,158 @@
+"""An object in a process of its own, asked with a time limit: a crash, a hang or a full memory there ends nothing here.
+
+Questions and answers are lines of JSON. What libraries print in the child goes to its log, never into an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Final, Self
+
+from mrct_runtime.errors import DeviceMemoryError, EngineError, MrctError
+
+_LONGEST_REASON: Final = 300
+_PIECE: Final = 1 << 16
+
+
+class Child:
+    """The object that the function `maker`, as module:attribute, makes of `argument` in a new process."""
+
+    def __init__(self, maker: str, argument: Any) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        # The child has to import what its parent imports.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mrct_runtime.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=environment,
+            start_new_session=True,  # so that its own children end with it
+        )
+        self._buffer = b""
+        self._tell({"maker": maker, "argument": argument})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def ask(self, method: str, timeout: float, **arguments: Any) -> Any:
+        """What the object's method returns, as JSON has it; EngineError where it raises, ends, or takes too long."""
+        self._tell({"method": method, "arguments": arguments})
+        answer = json.loads(self._line(timeout))
+        if "reason" in answer:
+            kind = DeviceMemoryError if answer["memory"] else EngineError
+            raise kind(answer["reason"])
+        return answer["value"]
+
+    def close(self) -> None:
+        """End the process and everything that it started."""
+        with suppress(ProcessLookupError):  # it may have ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # a question that nobody will read
+                    pipe.close()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
+        except (BrokenPipeError, ValueError):
+            return  # the answer will be that it has ended
+
+    def _line(self, timeout: float) -> bytes:
+        assert self._process.stdout is not None
+        file, deadline = self._process.stdout.fileno(), time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([file], [], [], left)[0]:
+                self.close()
+                raise EngineError(f"no answer within {timeout:.0f} s")
+            piece = os.read(file, _PIECE)
+            if not piece:
+                raise EngineError(self._why_ended())
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _why_ended(self) -> str:
+        """How the process ended, and the last line that it wrote to its log."""
+        code = self._process.wait()
+        how = (
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"its process {how}{': ' if last else ''}{last[:_LONGEST_REASON]}"
+
+
+def ask_once(maker: str, argument: Any, method: str, timeout: float) -> Any:
+    """The answer to one question, of a process that ends with it."""
+    with Child(maker, argument) as child:
+        return child.ask(method, timeout)
+
+
+def main() -> None:
+    """Serve the parent until it closes its end."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    made: Any = None
+    fault: dict[str, Any] | None = None
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "maker" in message:
+            try:
+                made = _found(message["maker"])(message["argument"])
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the answer
+                fault = _told(error)
+            continue
+        answer = fault or _answer(made, message)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _found(maker: str) -> Any:
+    module, _, attribute = maker.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _answer(made: Any, message: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"value": getattr(made, message["method"])(**message["arguments"])}
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it becomes the answer
+        return _told(error)
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    """The reason in one line; `memory` where too little memory is the reason."""
+    text = " ".join(str(error).split())[:_LONGEST_REASON]
+    reason = text if isinstance(error, MrctError) else f"{type(error).__name__}: {text}"
+    memory = (
+        isinstance(error, DeviceMemoryError | MemoryError) or "OutOfMemory" in type(error).__name__
+    )
+    return {"reason": reason, "memory": memory}
+
+
+if __name__ == "__main__":
+    main()
