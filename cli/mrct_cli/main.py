@@ -28,6 +28,7 @@ COMMANDS = {
     "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
     "check": Entry("mrct_cli.check:check", "Check a data set before training."),
     "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
+    "bench": Entry("mrct_cli.bench:bench", "Measure how fast a bundle's network runs."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),
 }
 

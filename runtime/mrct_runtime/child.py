@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
@@ -25,21 +26,26 @@ _PIECE: Final = 1 << 16
 
 
 class Child:
-    """The object that the function `maker`, as module:attribute, makes of `argument` in a new process."""
+    """The object that the function `maker`, as module:attribute, makes of `argument` in a new process.
 
-    def __init__(self, maker: str, argument: Any) -> None:
+    `environment` has variables that the process gets beside its parent's.
+    """
+
+    def __init__(
+        self, maker: str, argument: Any, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         # The child has to import what its parent imports.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        path = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "mrct_runtime.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment,
+            env={**os.environ, **(environment or {}), "PYTHONPATH": path},
             start_new_session=True,  # so that its own children end with it
         )
-        self._buffer = b""
+        self._buffer, self._closed = b"", False
         self._tell({"maker": maker, "argument": argument})
 
     def __enter__(self) -> Self:
@@ -62,8 +68,16 @@ class Child:
             raise kind(answer["reason"])
         return answer["value"]
 
+    @property
+    def alive(self) -> bool:
+        """True as long as it can be asked."""
+        return not self._closed and self._process.poll() is None
+
     def close(self) -> None:
         """End the process and everything that it started."""
+        if self._closed:
+            return
+        self._closed = True
         with suppress(ProcessLookupError):  # it may have ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
