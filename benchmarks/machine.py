@@ -8,11 +8,10 @@ import os
 import platform
 import shlex
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "onnxruntime", "torch")
+from mrct_runtime.machine import processor, versions
 
 
 def conditions() -> dict[str, Any]:
@@ -20,11 +19,11 @@ def conditions() -> dict[str, Any]:
     script = Path(sys.argv[0]).name
     return {
         "command": shlex.join(["python", f"benchmarks/{script}", *sys.argv[1:]]),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.system(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": versions(),
     }
 
 
@@ -37,22 +36,10 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 def report(figures: dict[str, Any], file: Path | None) -> None:
     """Writes the figures with their conditions, where a file is named."""
+    write({"conditions": conditions(), "figures": figures}, file)
+
+
+def write(document: dict[str, Any], file: Path | None) -> None:
+    """Writes the document as JSON, where a file is named."""
     if file is not None:
-        text = json.dumps({"conditions": conditions(), "figures": figures}, indent=1)
-        file.write_text(text + "\n", "utf-8")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+        file.write_text(json.dumps(document, indent=1) + "\n", "utf-8")

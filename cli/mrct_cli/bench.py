@@ -59,6 +59,9 @@ _PLACEHOLDERS = {
 )
 @click.option("--rounds", type=int, default=9, show_default=True, help="Turns of every candidate.")
 @click.option("--turn", type=float, default=1.0, show_default=True, help="Seconds of a turn.")
+@click.option(
+    "--warm-up", type=float, default=10.0, show_default=True, help="Its seconds, at the most."
+)
 @click.option("--minutes", type=float, default=15.0, show_default=True, help="All together, about.")
 @click.option(
     "--quick", is_flag=True, help="A look: few short rounds, no torch.compile, two steps."
@@ -121,6 +124,7 @@ def _wish(context: click.Context) -> Wish:
         mc=flags["mc"],
         rounds=flags["rounds"],
         turn=flags["turn"],
+        warm_up=flags["warm_up"],
         minutes=flags["minutes"],
         checkpoint=flags["checkpoint"],
         compile_=flags["compile_"],

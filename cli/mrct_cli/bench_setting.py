@@ -39,6 +39,7 @@ class Wish:
     mc: int | None
     rounds: int
     turn: float
+    warm_up: float
     minutes: float
     checkpoint: Path | None
     compile_: Compile
@@ -101,14 +102,16 @@ def _candidates(
         return found
     mode: Compile = "none" if wish.quick else wish.compile_
     rivals = baselines.networks(bundle.path, wish.checkpoint, target.device, threads, size, mode)
-    return [*rivals, *found, *baselines.peaks(target.device, threads)]
+    return [*found, *rivals, *baselines.peaks(target.device, threads)]
 
 
 def _plan(wish: Wish) -> Plan:
     seconds = 60 * wish.minutes * _FOR_EVALUATIONS
     if wish.quick:
-        return Plan(wish.batches, min(wish.rounds, 3), min(wish.turn, 0.3), 1.0, seconds)
-    return Plan(wish.batches, wish.rounds, wish.turn, seconds=seconds)
+        return Plan(
+            wish.batches, min(wish.rounds, 3), min(wish.turn, 0.3), min(wish.warm_up, 1), seconds
+        )
+    return Plan(wish.batches, wish.rounds, wish.turn, wish.warm_up, seconds)
 
 
 def _slice_plan(bundle: Bundle, wish: Wish) -> SlicePlan:

@@ -42,11 +42,11 @@ def _headline(document: dict[str, Any]) -> str:
     bundle, plan = document["bundle"], document["slice_plan"]
     gflop = bundle["gflop_an_image"]
     work = "" if gflop is None else f", {gflop:.4g} GFLOP an image"
+    told = f"{bundle['name']}: {bundle['parameters'] / 1e6:.2f} M parameters, {bundle['size']} x {bundle['size']}{work}"
+    if not plan["rounds"]:
+        return told
     steps = plan["options"].get("steps", 1)
-    return (
-        f"{bundle['name']}: {bundle['parameters'] / 1e6:.2f} M parameters, {bundle['size']} x {bundle['size']}{work}; "
-        f"slices by {plan['sampler']}, {steps} steps, {plan['mc']} samples"
-    )
+    return f"{told}; slices by {plan['sampler']}, {steps} steps, {plan['mc']} samples"
 
 
 def _rivals(document: dict[str, Any]) -> list[str]:

@@ -49,6 +49,8 @@ class Row:
     candidate: str
     batch: int
     runs: int
+    first: float
+    """The first run of the warm-up, with whatever is compiled or searched in it."""
     warm_up_runs: int
     settled: bool
     p50: float
@@ -166,14 +168,17 @@ def _batch(
         peak = candidate.kind == "peak"
         seconds = min(plan.warm_up_seconds, _PEAK_WARM_UP) if peak else plan.warm_up_seconds
         tell(f"batch {batch}: warming up {candidate.name}")
-        went = asked.of(candidate, "warm_up", seconds)
+        # half of what is left, so that a compiler cannot take everything from the others
+        patience = (deadline - time.monotonic()) / 2 + _GRACE / 6
+        went = asked.of(candidate, "warm_up", seconds, patience)
         if went is not None:
             warm[candidate], times[candidate] = went, []
     for number in range(plan.rounds):
         for candidate in list(times):
             if number and time.monotonic() + warm[candidate]["last"] > deadline:
                 continue
-            measured = asked.of(candidate, "measure", plan.turn_seconds)
+            patience = deadline - time.monotonic() + _GRACE
+            measured = asked.of(candidate, "measure", plan.turn_seconds, patience)
             if measured is None:
                 del times[candidate]
             else:
@@ -193,15 +198,14 @@ class _Asked:
     outcome: Outcome
     deadline: float
 
-    def of(self, candidate: Candidate, method: str, seconds: float) -> Any:
+    def of(self, candidate: Candidate, method: str, seconds: float, patience: float) -> Any:
         """The answer; None where there is none, for the reason that the outcome then has."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        if time.monotonic() >= self.deadline:
             self._refuse(candidate, "no time was left")
             return None
         child = self.open_[candidate]
         try:
-            return child.ask(method, left + _GRACE, batch=self.batch, seconds=seconds)
+            return child.ask(method, patience, batch=self.batch, seconds=seconds)
         except EngineError as error:
             self._refuse(candidate, str(error))
             if isinstance(error, DeviceMemoryError):
@@ -220,6 +224,7 @@ def _row(name: str, batch: int, rounds: Sequence[Sequence[float]], warm: Mapping
         candidate=name,
         batch=batch,
         runs=len(times),
+        first=warm["first"],
         warm_up_runs=warm["runs"],
         settled=warm["settled"],
         p50=statistics.median(times),

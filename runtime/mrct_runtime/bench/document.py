@@ -104,6 +104,7 @@ def _evaluation(
             if kinds[name] == "pytorch" and name != row.candidate
         },
         "alone": row.alone,
+        "first_run_ms": 1e3 * row.first,
         "warm_up_runs": row.warm_up_runs,
         "settled": row.settled,
         "rounds_ms": [1e3 * seconds for seconds in row.medians],

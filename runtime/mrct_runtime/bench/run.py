@@ -36,6 +36,9 @@ def run(
         setting.slice_plan, seconds=max(left, 0) + setting.slice_plan.seconds
     )
 
+    if not plan.rounds:
+        return document(setting, outcome, [])
+
     def keep_slices(rows: list[SliceRow]) -> None:
         keep(document(setting, outcome, rows))
 

@@ -29,6 +29,7 @@ class SlicePlan:
     mc: int = 10
     batch: int = 10
     rounds: int = 3
+    """Without any no slice is measured."""
     seconds: float = 600.0
 
 

@@ -24,27 +24,32 @@ _NEEDED: Final = {50: 1, 95: 20, 99: 100}
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How a warm-up went: its runs, their seconds together, whether the times settled, and the last of them."""
+    """How a warm-up went: the seconds of the first run, which may compile or search, and of the last; whether they settled."""
 
     runs: int
-    seconds: float
-    settled: bool
+    first: float
     last: float
+    settled: bool
 
 
 def warm_up(work: Work, clock: Clock, seconds: float) -> WarmUp:
-    """Runs the work until its times settle, after twenty runs at least, or for so many seconds; once in any case."""
+    """Runs the work until its times settle, after twenty runs at least, or for so many seconds after the first run."""
+    first = _once(work, clock)
     started, times = time.monotonic(), list[float]()
     while True:
-        first = clock.mark()
-        work()
-        second = clock.mark()
-        clock.finish()
-        times.append(clock.between(first, second))
-        spent = time.monotonic() - started
+        times.append(_once(work, clock))
         settled = len(times) >= _LEAST and spread(times[-_LAST:]) < SETTLED
-        if settled or spent >= seconds:
-            return WarmUp(len(times), spent, settled, times[-1])
+        if settled or time.monotonic() - started >= seconds:
+            return WarmUp(1 + len(times), first, times[-1], settled)
+
+
+def _once(work: Work, clock: Clock) -> float:
+    """The seconds of one run, the queue empty before and after it."""
+    before = clock.mark()
+    work()
+    after = clock.mark()
+    clock.finish()
+    return clock.between(before, after)
 
 
 def durations(work: Work, clock: Clock, seconds: float, expected: float) -> list[float]:
