@@ -13,6 +13,7 @@ from mrct_train.torch_clock import clock_of, opened, taken
 
 CHANNELS: Final = 256
 _SIDE: Final = {"cpu": 64, "cuda": 256}
+_IMAGES: Final = {"cpu": 1, "cuda": 8}
 _ORDER: Final = {"cpu": 2048, "cuda": 8192}
 
 
@@ -48,11 +49,13 @@ class Peak:
 
 def convolution(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
     """256 channels to 256, channels_last, and its operations."""
-    side = _SIDE[device.type]
+    side, images = _SIDE[device.type], _IMAGES[device.type]
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False)
     layer = layer.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.rand(1, CHANNELS, side, side).to(device, dtype, memory_format=torch.channels_last)
-    return lambda: layer(image), 2 * 9 * CHANNELS**2 * side**2
+    image = torch.rand(images, CHANNELS, side, side).to(
+        device, dtype, memory_format=torch.channels_last
+    )
+    return lambda: layer(image), images * 2 * 9 * CHANNELS**2 * side**2
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Tensor], int]:
@@ -65,11 +68,9 @@ def matrix_product(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[
 
 def convolution_stand(asked: dict[str, Any]) -> Stand:
     """The stand of the convolution, on the device and at the precision that are asked for."""
-    device = opened(asked)
-    return Stand(lambda: Peak(asked, device, convolution))
+    return Stand(lambda: Peak(asked, opened(asked), convolution))
 
 
 def product_stand(asked: dict[str, Any]) -> Stand:
     """The stand of the matrix product, on the device and at the precision that are asked for."""
-    device = opened(asked)
-    return Stand(lambda: Peak(asked, device, matrix_product))
+    return Stand(lambda: Peak(asked, opened(asked), matrix_product))

@@ -45,7 +45,7 @@ class TorchSubject:
         network: Any = weighed.network.eval()
         network.to(device, self._dtype, memory_format=self._format)
         if asked["compile"] != "none":
-            network = torch.compile(network, mode=asked["compile"], dynamic=False)
+            network = _compiled(network, asked["compile"], device)
         self._network = network
         self.clock = clock_of(device)
         self.facts: dict[str, Any] = {
@@ -79,14 +79,23 @@ class TorchSubject:
         return taken(self._device)
 
 
+def _compiled(network: nn.Module, mode: str, device: torch.device) -> Any:
+    """The network as torch.compile makes it for fixed shapes; on the CPU with its weights packed in advance."""
+    from torch._inductor import config
+
+    config.freezing = device.type == "cpu"
+    return torch.compile(network, mode=mode, dynamic=False)
+
+
 def stand(asked: dict[str, Any]) -> Stand:
     """The stand of a bundle's network in PyTorch, in the mode that is asked for."""
-    device = opened(asked)
-    before = taken(device)
-    checkpoint = asked["checkpoint"]
-    bundle = Bundle.load(asked["bundle"])
-    weighed = rebuilt(bundle) if checkpoint is None else trained(bundle, Path(checkpoint))
-    return Stand(lambda: TorchSubject(asked, weighed, device), before)
+
+    def make() -> TorchSubject:
+        bundle, checkpoint = Bundle.load(asked["bundle"]), asked["checkpoint"]
+        weighed = rebuilt(bundle) if checkpoint is None else trained(bundle, Path(checkpoint))
+        return TorchSubject(asked, weighed, opened(asked))
+
+    return Stand(make, lambda: taken(opened(asked)))
 
 
 def trained(bundle: Bundle, checkpoint: Path) -> Weighed:

@@ -41,12 +41,13 @@ class HostClock:
 
 
 class CudaClock:
-    """Events in the CUDA stream of this address, through CuPy."""
+    """Events in the CUDA stream of this address, on the GPU of this number, through CuPy."""
 
-    def __init__(self, stream: int) -> None:
+    def __init__(self, stream: int, gpu: int = 0) -> None:
         import cupy
 
         self._cuda = cupy.cuda
+        self._cuda.Device(gpu).use()
         self._stream = self._cuda.ExternalStream(stream) if stream else self._cuda.Stream.null
 
     def mark(self) -> Any:

@@ -135,10 +135,13 @@ def _opened(
     tell: Tell,
 ) -> dict[Candidate, Child]:
     """Those whose stands stand; the facts of each are in the outcome."""
+    children = {
+        each: stack.enter_context(Child(each.maker, dict(each.argument), environment))
+        for each in candidates
+    }
     found = {}
-    for candidate in candidates:
+    for candidate, child in children.items():
         tell(f"opening {candidate.name}")
-        child = stack.enter_context(Child(candidate.maker, dict(candidate.argument), environment))
         try:
             patience = min(_OPENING, max(deadline - time.monotonic(), _GRACE))
             facts = child.ask("facts", patience)

@@ -54,8 +54,10 @@ class EngineSubject:
 
 def stand(asked: dict[str, Any]) -> Stand:
     """The stand of the engine that is asked for by bundle, backend, its entry, precision, device, threads and size."""
-    before = _taken_before(asked["device"])
-    return Stand(lambda: EngineSubject(open_asked(asked), asked["size"]), before)
+    return Stand(
+        lambda: EngineSubject(open_asked(asked), asked["size"]),
+        lambda: _taken_before(asked["device"]),
+    )
 
 
 def open_asked(asked: dict[str, Any]) -> Engine:
@@ -69,7 +71,8 @@ def open_asked(asked: dict[str, Any]) -> Engine:
 
 def clock_of(device: Device) -> Clock:
     """Events in the device's stream on a GPU, the host's clock elsewhere."""
-    return CudaClock(device.stream) if device.name.startswith("cuda") else HostClock()
+    kind, _, number = device.name.partition(":")
+    return CudaClock(device.stream, int(number or 0)) if kind == "cuda" else HostClock()
 
 
 def _taken_before(device: str) -> int | None:

@@ -25,8 +25,7 @@ class _OnDevice:
         self.clock: Clock
         if self.kind == "cuda":
             cupy = import_module("cupy")
-            cupy.cuda.Device(int(device.partition(":")[2] or 0)).use()
-            self.xp, self.clock = cupy, CudaClock(0)
+            self.xp, self.clock = cupy, CudaClock(0, int(device.partition(":")[2] or 0))
         else:
             self.xp, self.clock = import_module("numpy"), HostClock()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any, Protocol
 
 from mrct_runtime.bench.clock import Clock
@@ -34,14 +35,26 @@ class Subject(Protocol):
 
 
 class Stand:
-    """A subject with the case that was asked for last; what it takes of its GPU is summed over its own turns."""
+    """A subject with the case that was asked for last; what it takes of its GPU is summed over its own turns.
 
-    def __init__(self, make: Callable[[], Subject], taken_before: int | None = None) -> None:
-        self._subject = make()
+    The subject is made when it is first asked for: processes may start together, but devices are taken in turn. `taken`
+    tells how much of its GPU's memory is taken before that.
+    """
+
+    def __init__(
+        self, make: Callable[[], Subject], taken: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._make, self._taken = make, taken
         self._batch = 0
         self._work: Callable[[], object] | None = None
-        self._grown = _growth(taken_before, self._subject.device_memory())
-        self._last = 0.0
+        self._grown, self._last = 0, 0.0
+
+    @cached_property
+    def _subject(self) -> Subject:
+        before = self._taken()
+        made = self._make()
+        self._grown += _growth(before, made.device_memory())
+        return made
 
     def facts(self) -> dict[str, Any]:
         """What the subject is."""

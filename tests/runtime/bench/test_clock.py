@@ -20,7 +20,9 @@ def cupy(monkeypatch):
     """As much of CuPy as the clock asks for; every event comes 250 ms after the last."""
     waited = []
     stream = SimpleNamespace(synchronize=lambda: waited.append(True))
+    used = []
     cuda = SimpleNamespace(
+        Device=lambda number: SimpleNamespace(use=lambda: used.append(number)),
         Event=_Event,
         ExternalStream=lambda address: SimpleNamespace(
             address=address, synchronize=stream.synchronize
@@ -28,13 +30,14 @@ def cupy(monkeypatch):
         Stream=SimpleNamespace(null=stream),
         get_elapsed_time=lambda a, b: b.at - a.at,
     )
-    module = SimpleNamespace(cuda=cuda, waited=waited)
+    module = SimpleNamespace(cuda=cuda, waited=waited, used=used)
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
 
 
 def test_device_time_is_that_between_events_in_the_given_stream(cupy):
-    clock = CudaClock(77)
+    clock = CudaClock(77, 1)
+    assert cupy.used == [1]
     first, second = clock.mark(), clock.mark()
     assert not cupy.waited, "a mark must not make the host wait"
     clock.finish()
