@@ -66,6 +66,8 @@ checkpoint=
 # shellcheck disable=SC2086
 part bench 200 "$python" -c "$mrct" bench "$bundle" --device cuda --batches 10 --steps 25 --minutes 2.8 --warm-up 3 \
   --json "$out/bench.json" --png "$out/bench.png" $checkpoint
+part targets 30 "$python" benchmarks/gpu_targets.py "$out/bench.json" --json "$out/targets.json"
+cat "$out/targets.log"
 part tests 120 "$python" -m pytest -m gpu -p no:cacheprovider --continue-on-collection-errors --junitxml "$out/tests.xml"
 part training 60 "$python" benchmarks/training_speed.py --network paper --size 512 --batch 2 --precision bf16 \
   --device cuda --rounds 3 --steps 5 --json "$out/training.json"

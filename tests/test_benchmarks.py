@@ -62,6 +62,44 @@ def test_shares_of_operators_leave_the_first_run_out(monkeypatch):
     assert list(shares(events)) == ["Conv", "Mul"]
 
 
+def measurement(**changes):
+    row = {
+        "kind": "engine",
+        "candidate": "fast fp16",
+        "precision": "fp16",
+        "batch": 10,
+        "p50_ms": 5.0,
+        "times_as_fast_as": {
+            "PyTorch eager fp32": 3.5,
+            "PyTorch eager fp16 channels_last": 1.5,
+        },
+        "share_of_roofline": None,
+    }
+    slow = {**row, "candidate": "slow fp16", "p50_ms": 9.0}
+    slices = [{"candidate": "fast fp16", "outside": 0.03, "copies_to_host": 2}]
+    return {
+        "evaluations": [slow, {**row, "batch": 1, "p50_ms": 1.0}, row],
+        "slices": slices,
+    } | changes
+
+
+def test_targets_are_judged_on_the_fastest_engine_in_half_precision_at_batch_ten(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from gpu_targets import targets
+
+    found = list(targets(measurement()))
+    assert [target.verdict for target in found] == [
+        "met",
+        "missed",
+        "not measured",
+        "missed",
+        "met",
+    ]
+    assert all(target.what.startswith("fast fp16") for target in found)
+    nothing = targets(measurement(evaluations=[], slices=[]))
+    assert {target.verdict for target in nothing} == {"not measured"}
+
+
 @pytest.mark.slow
 def test_engines_on_the_cpu_are_compared_and_the_time_is_told_by_operator(tmp_path):
     flags = ("--network", "tiny", "--size", "32", "--quick", "--json", tmp_path / "cpu.json")

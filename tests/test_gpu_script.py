@@ -72,6 +72,7 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_their_results(tmp_path, st
         "bundle-fp16": 2,
         "bundle-fp32": 0,
         "bench": 0,
+        "targets": 0,
         "tests": 1,
         "training": 124,
         "noise": 0,

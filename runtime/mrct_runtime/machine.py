@@ -95,13 +95,23 @@ def driver() -> str | None:
 
 def gpu_hint() -> list[str]:
     """What nvidia-smi says about GPUs, for where CuPy cannot be asked; empty where there is none or it fails."""
+    return _nvidia_smi("name,compute_cap,memory.total,driver_version")
+
+
+def gpu_state() -> list[str]:
+    """Clocks, power, temperature and what slows each GPU down at the moment, as nvidia-smi says; empty without it."""
+    return _nvidia_smi(
+        "clocks.sm,clocks.max.sm,clocks.mem,power.draw,power.limit,temperature.gpu,clocks_throttle_reasons.active"
+    )
+
+
+def _nvidia_smi(fields: str) -> list[str]:
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
-    fields = "--query-gpu=name,compute_cap,memory.total,driver_version"
     try:
         told = subprocess.run(  # noqa: S603 - the command that PATH gives, without a shell
-            [command, fields, "--format=csv,noheader"],
+            [command, f"--query-gpu={fields}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=_HINT_SECONDS,

@@ -12,6 +12,7 @@ from mrct_runtime.bench.contest import Outcome, Plan, Row, paired
 from mrct_runtime.bench.slice_contest import SlicePlan, SliceRow
 from mrct_runtime.bench.work import BYTES, Work
 from mrct_runtime.bundle import MODEL, Bundle
+from mrct_runtime.machine import gpu_state
 
 SCHEMA: Final = 1
 
@@ -52,6 +53,7 @@ def document(setting: Setting, outcome: Outcome, slices: Sequence[SliceRow]) -> 
         "evaluations": list(_evaluations(setting, outcome)),
         "slices": [{**asdict(row), "slices_a_second": 1 / row.seconds} for row in slices],
         "memory": outcome.memory,
+        "gpu_state": gpu_state(),
         "refused": [asdict(refusal) for refusal in outcome.refusals],
     }
 
