@@ -24,8 +24,8 @@ from mrct_export.count_work import count_work
 from mrct_export.export import export
 from mrct_export.onnx_convolution import candidate as onnx_convolution
 from mrct_runtime.bench.candidates import engines, peaks
-from mrct_runtime.bench.contest import Plan
 from mrct_runtime.bench.document import Setting
+from mrct_runtime.bench.outcome import Plan
 from mrct_runtime.bench.run import conditions, run
 from mrct_runtime.bench.slice_contest import SlicePlan
 from mrct_runtime.bundle import Bundle

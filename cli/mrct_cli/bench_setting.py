@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrct_runtime.bench.candidates import Candidate, engines, peaks
-from mrct_runtime.bench.contest import Plan
 from mrct_runtime.bench.document import Setting
+from mrct_runtime.bench.outcome import Plan
 from mrct_runtime.bench.slice_contest import SlicePlan
 from mrct_runtime.bench.work import Work
 from mrct_runtime.bundle import Bundle

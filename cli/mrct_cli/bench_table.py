@@ -90,9 +90,12 @@ def _notes(document: dict[str, Any]) -> Iterator[str]:
         yield "* the times had not settled when the warm-up ended"
     if any(row["alone"] for row in document["evaluations"]):
         yield "+ measured after the others, for want of memory: its ratios are not between turns of one round"
+    alike: dict[tuple[int | None, str], list[str]] = {}
     for refusal in document["refused"]:
-        batch = "" if refusal["batch"] is None else f", batch {refusal['batch']}"
-        yield f"not measured: {refusal['candidate']}{batch}: {refusal['reason']}"
+        alike.setdefault((refusal["batch"], refusal["reason"]), []).append(refusal["candidate"])
+    for (batch, reason), names in alike.items():
+        place = "" if batch is None else f", batch {batch}"
+        yield f"not measured: {'; '.join(names)}{place}: {reason}"
 
 
 def _number(value: float | None) -> str:

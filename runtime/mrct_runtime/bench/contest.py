@@ -6,80 +6,22 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mrct_runtime.bench.candidates import Candidate
+from mrct_runtime.bench.outcome import Outcome, Plan, Refusal, Row
 from mrct_runtime.bench.timing import percentile
 from mrct_runtime.child import Child
-from mrct_runtime.errors import DeviceMemoryError, EngineError, UsageError
+from mrct_runtime.errors import DeviceMemoryError, EngineError
 
 _GRACE: Final = 60.0
 """Seconds that a turn may take beyond its share before its process is given up."""
 _OPENING: Final = 300.0
 """Seconds in which a candidate has to be ready; engines are built in less."""
 _PEAK_WARM_UP: Final = 1.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long everything is measured: batches, rounds, seconds of a turn, of a warm-up, and of all together."""
-
-    batches: tuple[int, ...] = (1, 2, 4, 8, 10, 16)
-    rounds: int = 9
-    turn_seconds: float = 1.0
-    warm_up_seconds: float = 10.0
-    seconds: float = 600.0
-
-    def __post_init__(self) -> None:
-        if not self.batches or min(self.batches) < 1 or len(set(self.batches)) < len(self.batches):
-            raise UsageError(f"batches must be different numbers from 1, got {list(self.batches)}")
-        for name in ("rounds", "turn_seconds", "warm_up_seconds", "seconds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be more than 0, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class Row:
-    """The times of one candidate on one batch, in seconds; p95 and p99 None where the runs are too few to tell them.
-
-    `medians` has that of each round.
-    """
-
-    candidate: str
-    batch: int
-    runs: int
-    first: float
-    """The first run of the warm-up, with whatever is compiled or searched in it."""
-    warm_up_runs: int
-    settled: bool
-    p50: float
-    p95: float | None
-    p99: float | None
-    medians: tuple[float, ...]
-    alone: bool = False
-    """True where there was not memory enough for all at once, so that its rounds are nobody else's."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A candidate that could not be measured, on a batch or at all, and the reason in one line."""
-
-    candidate: str
-    batch: int | None
-    reason: str
-
-
-@dataclass
-class Outcome:
-    """What is known so far."""
-
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    memory: dict[str, dict[str, int | None]] = field(default_factory=dict)
-    hungry: list[tuple[str, int]] = field(default_factory=list)
-    """Candidates and batches for which the device had too little memory while all held some."""
+_REST: Final = 0.05
+"""Seconds between turns: the threads of the one before go on spinning for a moment."""
 
 
 Tell = Callable[[str], None]
@@ -96,13 +38,19 @@ def contest(
     outcome, deadline = Outcome(), time.monotonic() + plan.seconds
     with ExitStack() as stack:
         open_ = _opened(candidates, environment, stack, outcome, deadline, tell)
-        for batch in plan.batches:
-            _batch(open_, batch, plan, outcome, deadline, tell)
+        for number in range(len(plan.batches)):
+            _batch(open_, plan.batches[number:], plan, outcome, deadline, tell)
             for candidate, child in open_.items():
                 _remember_memory(candidate, child, outcome)
             keep(outcome)
     _hungry_alone(candidates, plan, environment, outcome, deadline, tell)
     return outcome
+
+
+def _share(batches: Sequence[int], deadline: float) -> float:
+    """The seconds that the first of these batches may take, so that the others get theirs: time goes with images."""
+    weights = [1 + batch for batch in batches]
+    return max(deadline - time.monotonic(), 0) * weights[0] / sum(weights)
 
 
 def _hungry_alone(
@@ -120,7 +68,7 @@ def _hungry_alone(
         before = len(outcome.rows)
         with ExitStack() as stack:
             open_ = _opened([candidate], environment, stack, outcome, deadline, tell)
-            _batch(open_, batch, plan, outcome, deadline, tell)
+            _batch(open_, (batch,), plan, outcome, deadline, tell)
             for child in open_.values():
                 _remember_memory(candidate, child, outcome)
         outcome.rows[before:] = [replace(row, alone=True) for row in outcome.rows[before:]]
@@ -157,29 +105,33 @@ def _opened(
 
 def _batch(
     open_: dict[Candidate, Child],
-    batch: int,
+    batches: Sequence[int],
     plan: Plan,
     outcome: Outcome,
     deadline: float,
     tell: Tell,
 ) -> None:
-    """Adds the rows of this batch; a candidate whose process has ended is taken out of `open_`."""
+    """Adds the rows of the first of these batches; a candidate whose process has ended is taken out of `open_`."""
+    batch = batches[0]
     warm: dict[Candidate, dict[str, Any]] = {}
     times: dict[Candidate, list[list[float]]] = {}
     asked = _Asked(open_, batch, outcome, deadline)
+    # at most a third of the batch's time, first runs aside, which may have to compile
+    most = min(plan.warm_up_seconds, _share(batches, deadline) / 3 / max(len(open_), 1))
     for candidate in list(open_):
-        peak = candidate.kind == "peak"
-        seconds = min(plan.warm_up_seconds, _PEAK_WARM_UP) if peak else plan.warm_up_seconds
+        seconds = min(most, _PEAK_WARM_UP) if candidate.kind == "peak" else most
         tell(f"batch {batch}: warming up {candidate.name}")
         # half of what is left, so that a compiler cannot take everything from the others
         patience = (deadline - time.monotonic()) / 2 + _GRACE / 6
         went = asked.of(candidate, "warm_up", seconds, patience)
         if went is not None:
             warm[candidate], times[candidate] = went, []
+    until = time.monotonic() + _share(batches, deadline)
     for number in range(plan.rounds):
         for candidate in list(times):
-            if number and time.monotonic() + warm[candidate]["last"] > deadline:
+            if number and time.monotonic() + warm[candidate]["last"] > until:
                 continue
+            time.sleep(_REST)
             patience = deadline - time.monotonic() + _GRACE
             measured = asked.of(candidate, "measure", plan.turn_seconds, patience)
             if measured is None:
@@ -242,9 +194,3 @@ def _remember_memory(candidate: Candidate, child: Child, outcome: Outcome) -> No
         outcome.memory[candidate.name] = child.ask("memory", _GRACE)
     except EngineError:
         return  # the refusal of its last turn says why
-
-
-def paired(reference: Row, other: Row) -> float:
-    """The median over rounds of the reference's time over the other's: how many times faster the other is."""
-    pairs = zip(reference.medians, other.medians, strict=False)
-    return statistics.median(a / b for a, b in pairs)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
 
 from mrct_runtime.bench.candidates import CONVOLUTION, COPY, MATRIX_PRODUCT, Candidate, Kind
-from mrct_runtime.bench.contest import Outcome, Plan, Row, paired
+from mrct_runtime.bench.outcome import Outcome, Plan, Row, paired
 from mrct_runtime.bench.slice_contest import SlicePlan, SliceRow
 from mrct_runtime.bench.work import BYTES, Work
 from mrct_runtime.bundle import MODEL, Bundle

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mrct_runtime.bench.candidates import threads_environment
-from mrct_runtime.bench.contest import Outcome, Tell, contest
+from mrct_runtime.bench.contest import Tell, contest
 from mrct_runtime.bench.document import Setting, document
+from mrct_runtime.bench.outcome import Outcome
 from mrct_runtime.bench.slice_contest import SliceRow, slice_contest
 from mrct_runtime.child import ask_once
 from mrct_runtime.errors import EngineError

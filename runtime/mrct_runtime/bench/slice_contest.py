@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mrct_runtime.bench.candidates import Candidate
-from mrct_runtime.bench.contest import Outcome, Refusal, Tell
+from mrct_runtime.bench.contest import Tell
+from mrct_runtime.bench.outcome import Outcome, Refusal
 from mrct_runtime.child import Child
 from mrct_runtime.errors import EngineError
 

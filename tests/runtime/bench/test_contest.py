@@ -1,7 +1,8 @@
 import pytest
 
 from mrct_runtime.bench.candidates import Candidate
-from mrct_runtime.bench.contest import Plan, Row, contest, paired
+from mrct_runtime.bench.contest import contest
+from mrct_runtime.bench.outcome import Plan, Row, paired
 from mrct_runtime.errors import UsageError
 
 PLAN = Plan(batches=(1, 2), rounds=3, turn_seconds=0.02, warm_up_seconds=0.02, seconds=60)
@@ -83,6 +84,13 @@ def test_where_no_time_is_left_that_is_the_reason(measure):
     outcome, _ = measure("logged", plan=plan)
     assert not outcome.rows
     assert {refusal.reason for refusal in outcome.refusals} == {"no time was left"}
+
+
+def test_a_slow_batch_leaves_the_later_ones_their_time(measure):
+    plan = Plan((1, 2, 4), 50, 0.2, 0.02, seconds=6)
+    outcome, _ = measure("logged", plan=plan)
+    assert [row.batch for row in outcome.rows] == [1, 2, 4]
+    assert all(2 <= len(row.medians) < 50 for row in outcome.rows)
 
 
 def test_memory_is_that_of_each_process(measure):

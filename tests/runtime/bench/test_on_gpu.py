@@ -4,7 +4,8 @@ import pytest
 
 from mrct_runtime.bench import peaks
 from mrct_runtime.bench.candidates import engines
-from mrct_runtime.bench.contest import Plan, contest
+from mrct_runtime.bench.contest import contest
+from mrct_runtime.bench.outcome import Plan
 from mrct_runtime.bench.slice_contest import SlicePlan, slice_contest
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.cuda import why_not
