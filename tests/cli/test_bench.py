@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from random_run import save_run
@@ -147,3 +150,25 @@ def test_nonsense_is_refused_before_anything_is_measured(tiny, flags):
 
 def test_a_bad_bundle_is_an_invalid_bundle(tmp_path):
     assert bench(tmp_path, *QUICK) == BundleError.exit_code
+
+
+def test_without_pytorch_and_onnx_the_engines_are_measured_all_the_same(tiny, monkeypatch, capsys):
+    monkeypatch.setattr("mrct_cli.bench_setting.find_spec", lambda _name: None)
+    assert bench(tiny, *QUICK, "--json", "-") == 0
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert {row["candidate"] for row in document["evaluations"]} == {"onnxruntime fp32"}
+    assert document["bundle"]["no_gflop"] == "onnx is not installed: pip install 'mrct[export]'"
+    assert "no baselines: PyTorch is not installed: pip install 'mrct[train]'" in shown.err
+
+
+def test_help_loads_no_heavy_library():
+    probe = "import sys; from mrct_cli.main import load; load('bench'); load('doctor'); print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"torch", "onnx", "onnxruntime", "matplotlib", "cupy"} & set(found.stdout.split())
