@@ -41,11 +41,17 @@ class EngineSubject:
         """One evaluation of so many images, the condition bound."""
         if batch > self._engine.max_batch:
             raise EngineError(f"takes {self._engine.max_batch} images at the most")
-        rng, xp = np.random.default_rng(0), self._engine.device.xp
+        rng, device = np.random.default_rng(0), self._engine.device
         shape = (batch, 1, self._size, self._size)
-        x, y = (xp.asarray(rng.random(shape, np.float32)) for _ in range(2))
-        denoise = self._engine.bind(y)
-        return lambda: denoise(x, _TIME)
+        with device.running():
+            x, y = (device.xp.asarray(rng.random(shape, np.float32)) for _ in range(2))
+            denoise = self._engine.bind(y)
+
+        def evaluate() -> object:
+            with device.running():
+                return denoise(x, _TIME)
+
+        return evaluate
 
     def device_memory(self) -> int | None:
         """Bytes that are taken on the engine's GPU."""

@@ -57,7 +57,7 @@ class CountedCopies:
         self._device, self.copies = device, 0
         self.name, self.stream, self.xp = device.name, device.stream, device.xp
         self.pointer, self.normals = device.pointer, device.normals
-        self.free_memory = device.free_memory
+        self.free_memory, self.trim, self.running = device.free_memory, device.trim, device.running
 
     def to_host(self, array: Array) -> np.ndarray[Any, np.dtype[Any]]:
         """The array in host memory."""
