@@ -18,7 +18,8 @@ def doctor(*arguments):
     return boundary.run(mrct, "mrct", ["doctor", *map(str, arguments)])
 
 
-def test_a_table_tells_versions_machine_and_verdicts(bundle, capsys):
+def test_a_table_tells_versions_machine_and_verdicts(bundle, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert doctor(bundle) == 0
     out = capsys.readouterr().out
     for word in ("onnxruntime", "sound", "off the golden", "numpy", "cores", "free of", "cpu"):

@@ -21,8 +21,13 @@ class _Pretended(Host):
         return cupy
 
 
+class _OnGpu:
+    def __init__(self, engine, precision) -> None:
+        self._engine = engine
+        self.device = _Pretended()
+        self.backend = Backend("pretended", "cuda:0", precision)
+        self.max_batch, self.bind, self.close = engine.max_batch, engine.bind, engine.close
+
+
 def open_pretended(network, target):
-    engine = open_cpu(network, target)
-    engine.device = _Pretended()
-    engine.backend = Backend("pretended", "cuda:0", network.precision)
-    return engine
+    return _OnGpu(open_cpu(network, target), network.precision)
