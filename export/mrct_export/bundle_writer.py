@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
-from mrct_runtime.bundle import CARD, MANIFEST, MODEL, Bundle, check_preset
+from mrct_runtime.bundle import CARD, MANIFEST, MODEL, MODELS, Bundle, check_preset
+from mrct_runtime.engines.target import Precision
 from mrct_runtime.errors import BundleError, UsageError
 from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.golden import GOLDEN, Golden
 from mrct_runtime.graph import Parametrisation
-from mrct_runtime.manifest import Manifest
+from mrct_runtime.manifest import Half, Manifest
 from mrct_runtime.output_folder import flush, not_writable
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import SAMPLERS, sampler
@@ -122,10 +123,15 @@ def _replace_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def write_bundle(
-    folder: Path, manifest: Manifest, model: bytes, golden: Golden, recipe: str
+    folder: Path,
+    manifest: Manifest,
+    models: Mapping[Precision, bytes],
+    golden: Golden,
+    recipe: str,
 ) -> None:
     """Fills the folder: `manifest` gets the digests of the other files. `recipe` is the training's, as TOML."""
-    contents = {MODEL: model, GOLDEN: golden.dumps(), CARD: card(manifest, recipe).encode()}
+    contents = {MODELS[precision]: model for precision, model in models.items()}
+    contents |= {GOLDEN: golden.dumps(), CARD: card(manifest, recipe).encode()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[MANIFEST] = manifest.model_copy(update={"files": digests}).dumps().encode()
     try:
@@ -186,7 +192,31 @@ ONNX opset {m.opset}. The largest difference of {parity.engine} from {parity.ref
 {parity.relative_rms:.1e} (RMS), {parity.relative_max:.1e} (one pixel), at t of {_listed(parity.times)}, batches of
 {_listed(parity.batches)}, and sizes of {", ".join(f"{h} x {w}" for h, w in parity.sizes)}. Another MR changes the output
 by {parity.response:.2g}. Before an engine samples it has to reproduce {GOLDEN} to {m.self_test.relative_rms:g}.
+{"" if m.half is None else _half_section(m.half)}"""
+
+
+def _half_section(half: Half) -> str:
+    rows = "\n".join(
+        f"| {name} | {found.evaluations} | {found.difference_hu:.3g} | {found.limit_hu:.3g} |"
+        for name, found in half.sampled.items()
+    )
+    nearest = min(half.margins, key=half.margins.__getitem__)
+    return f"""
+### Half precision
+
+{MODELS["fp16"]} has its convolutions in float16, but {_named(half.kept)}; inputs, output, time embedding and the statistics
+of norms are in float32 too. A call differs by at most {half.relative_rms:.1e} (relative RMS, t of {_listed(half.times)}). The largest
+value on any sampler's way is met at `{nearest}`: float16 ends at {half.margins[nearest]:.3g} times that. An engine has to reproduce
+{GOLDEN} to {half.self_test.relative_rms:g}. Samples of both precisions with the same noise, {half.slices}:
+
+| sampler | evaluations | mean absolute difference, HU | Monte Carlo error, HU |
+|---|---|---|---|
+{rows}
 """
+
+
+def _named(kept: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in kept) if kept else "for none"
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -124,6 +124,11 @@ def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) ->
     )
 
 
+def relative_rms(found: Array, expected: Array) -> float:
+    """The largest RMS of a difference [B, 1, H, W] over that of the expected image; NaN where one is not finite."""
+    return float((_rms(found - expected) / _rms(expected)).max())
+
+
 def response(network: nn.Module, process: Process, plan: Plan) -> float:
     """The largest relative RMS change over the plan's times when the MR is replaced; 0 for an output of zeros.
 

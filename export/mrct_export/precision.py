@@ -42,8 +42,9 @@ def half_network(
 ) -> nn.Module:
     """A copy of the network in mixed precision; its inputs and output are float32 as before.
 
-    `keep` names convolutions that stay in float32; UsageError where there is none of that name. `emulated` is the copy to
-    measure with on a processor without float16 arithmetic: every value that half would round is rounded.
+    `keep` names convolutions that stay in float32, with the sums that their outputs become a part of; UsageError where
+    there is none of that name. `emulated` is the copy to measure with on a processor without float16 arithmetic: every
+    value that half would round is rounded.
     """
     if unknown := set(keep) - set(convolutions(network)):
         raise UsageError(f"the network has no convolution {min(unknown)!r} to keep in float32")
@@ -58,7 +59,9 @@ def half_network(
                 # float32 also on the way out, so that the Swish after it is part of the island
                 unet.set_submodule(name, Cast(layer, torch.float32, torch.float32))
             case nn.Linear():
-                unet.set_submodule(name, Cast(layer, torch.float32, torch.float16))
+                block = name.rpartition(".")[0]
+                out = torch.float32 if f"{block}.conv1" in keep else torch.float16
+                unet.set_submodule(name, Cast(layer, torch.float32, out))
     last = unet.get_submodule("last")
     assert isinstance(last, Cast)
     last.out = torch.float32

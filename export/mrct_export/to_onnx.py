@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ class Graph:
             model.metadata_props.add(key=key, value=value)
         content: bytes = model.SerializeToString(deterministic=True)
         return content
+
+    @property
+    def half_weights(self) -> int:
+        """How many numbers the file holds in float16."""
+        half = onnx.TensorProto.FLOAT16
+        return sum(math.prod(w.dims) for w in self.model.graph.initializer if w.data_type == half)
 
     @property
     def operators(self) -> list[str]:

@@ -30,17 +30,22 @@ if TYPE_CHECKING:
 
 MANIFEST: Final = "bundle.json"
 MODEL: Final = "model.onnx"
+HALF_MODEL: Final = "model.fp16.onnx"
+"""The network in mixed precision, where the manifest has `half`."""
 CARD: Final = "card.md"
 METADATA_KEY: Final = "mrct.manifest"
-"""Where model.onnx carries its copy of the manifest."""
+"""Where a graph carries its copy of the manifest."""
 
 SIZE_LIMITS: Final[Mapping[str, int]] = {
     MANIFEST: 1 << 20,
     MODEL: (1 << 31) - 1,  # protobuf reads no larger message
+    HALF_MODEL: (1 << 31) - 1,
     GOLDEN: GOLDEN_LIMIT,
     CARD: 1 << 20,
 }
 """The files of a bundle and the most bytes each may have."""
+MODELS: Final[Mapping[Precision, str]] = {"fp32": MODEL, "fp16": HALF_MODEL}
+"""The network's file at each precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,8 @@ class Bundle:
     manifest: Manifest
     sha256: str
     """Digest of bundle.json, which holds those of the other files: it identifies the whole bundle."""
-    model: bytes = field(repr=False)
+    models: Mapping[Precision, bytes] = field(repr=False)
+    """Precision -> ONNX graph."""
     golden: Golden = field(repr=False)
 
     @classmethod
@@ -65,9 +71,11 @@ class Bundle:
         manifest = Manifest.loads(text, str(path / MANIFEST))
         _check_names(path, names, manifest)
         contents = {name: _verified(path, name, manifest) for name in manifest.files}
-        _check_graph(path, read_header(contents[MODEL]), manifest)
+        models = {p: contents[name] for p, name in MODELS.items() if name in contents}
+        for precision, model in models.items():
+            _check_graph(path / MODELS[precision], read_header(model), manifest)
         golden = Golden.loads(contents[GOLDEN], manifest.parametrisation)
-        return cls(path, manifest, hashlib.sha256(text).hexdigest(), contents[MODEL], golden)
+        return cls(path, manifest, hashlib.sha256(text).hexdigest(), models, golden)
 
     @property
     def process(self) -> Process:
@@ -125,15 +133,22 @@ class Bundle:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Those at which the bundle has the network."""
-        return ("fp32",)
+        return tuple(self.models)
 
     def network(self, precision: Precision) -> bytes:
         """The ONNX graph at this precision; UsageError where the bundle has none."""
-        if precision not in self.precisions:
+        if precision not in self.models:
             raise UsageError(
-                f"{self.path} has no {precision} network; it has {', '.join(self.precisions)}"
+                f"{self.path} has no {precision} network; it has {', '.join(self.precisions)}; "
+                f"mrct-export --{precision} makes one from a training run"
             )
-        return self.model
+        return self.models[precision]
+
+    def self_test_limit(self, precision: str) -> float:
+        """The largest relative RMS difference from golden.npz that is sound at this precision."""
+        half = self.manifest.half
+        test = half.self_test if precision == "fp16" and half else self.manifest.self_test
+        return test.relative_rms
 
     def open_engine(
         self, target: Target | None = None, tell: Callable[[str], None] = lambda _: None
@@ -148,7 +163,7 @@ class Bundle:
     def self_test(self, engine: Engine) -> float:
         """The relative RMS difference of the engine's output from golden.npz; NumericError where it is too large."""
         deviation = self.golden.deviation(self.golden.run(engine))
-        limit = self.manifest.self_test.relative_rms
+        limit = self.self_test_limit(engine.backend.precision)
         if deviation > limit:
             raise NumericError(
                 f"{self.path}: {engine.backend.engine} computes something else than the trained network: "
@@ -183,7 +198,7 @@ def _file_names(path: Path) -> set[str]:
 
 
 def _check_names(path: Path, names: set[str], manifest: Manifest) -> None:
-    known = set(SIZE_LIMITS) - {MANIFEST}
+    known = set(SIZE_LIMITS) - {MANIFEST} - ({HALF_MODEL} if manifest.half is None else set())
     if listed := known ^ set(manifest.files):
         raise BundleError(
             f"{path / MANIFEST}: files must list {', '.join(sorted(known))}; see {min(listed)!r}"
@@ -219,22 +234,20 @@ def _verified(path: Path, name: str, manifest: Manifest) -> bytes:
     return content
 
 
-def _check_graph(path: Path, header: OnnxHeader, manifest: Manifest) -> None:
-    """The graph has the opset, inputs and outputs that the manifest says, and was exported with that manifest."""
+def _check_graph(file: Path, header: OnnxHeader, manifest: Manifest) -> None:
+    """The graph in the file has the opset, inputs and outputs that the manifest says, and was exported with that manifest."""
     if header.metadata.get(METADATA_KEY) != manifest.graph_text():
         raise BundleError(
-            f"{path}: {MODEL} was not exported with this {MANIFEST}; export the bundle again"
+            f"{file.parent}: {file.name} was not exported with this {MANIFEST}; export the bundle again"
         )
     if header.opset != manifest.opset:
-        raise BundleError(
-            f"{path / MODEL} has opset {header.opset}, {MANIFEST} says {manifest.opset}"
-        )
-    _check_tensors(path, header.inputs, manifest.inputs)
-    _check_tensors(path, header.outputs, manifest.outputs)
+        raise BundleError(f"{file} has opset {header.opset}, {MANIFEST} says {manifest.opset}")
+    _check_tensors(file, header.inputs, manifest.inputs)
+    _check_tensors(file, header.outputs, manifest.outputs)
 
 
-def _check_tensors(path: Path, found: tuple[Signature, ...], said: tuple[Tensor, ...]) -> None:
+def _check_tensors(file: Path, found: tuple[Signature, ...], said: tuple[Tensor, ...]) -> None:
     met = [(tensor.name, tensor.is_float32, tensor.shape) for tensor in found]
     wanted = [(tensor.name, True, tensor.shape) for tensor in said]
     if met != wanted:
-        raise BundleError(f"{path / MODEL} has the tensors {met}, {MANIFEST} says {wanted}")
+        raise BundleError(f"{file} has the tensors {met}, {MANIFEST} says {wanted}")

@@ -20,7 +20,7 @@ from mrct_runtime.graph import GRAPHS, Parametrisation, Tensor, parametrisation
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.process import DDPM, VESDE, Direct, Process
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """The one version of the manifest that this program reads and writes."""
 
 PROCESSES: Final[Mapping[str, type[DDPM | VESDE | Direct]]] = MappingProxyType(
@@ -117,6 +117,35 @@ class SelfTest(_Value):
     relative_rms: Annotated[float, Field(gt=0)]
 
 
+class Sampled(_Value):
+    """How far one sampler's images of the two precisions lie apart, with the same noise, inside the body."""
+
+    evaluations: Annotated[int, Field(ge=1)]
+    difference_hu: Annotated[float, Field(ge=0)]
+    """Mean absolute difference of a sample."""
+    limit_hu: Annotated[float, Field(gt=0)]
+    """The standard error of the mean of ten samples; of a direct network 1 HU."""
+
+
+class Half(_Value):
+    """The network in mixed precision (model.fp16.onnx): what of it is in float32, and what was measured of it.
+
+    `margins` are 65504, the largest float16, over the largest magnitude that met a convolution on the trajectories of
+    every sampler. `relative_rms` is the largest difference of a call from float32 at any of `times`, with every value
+    rounded that half would round.
+    """
+
+    kept: tuple[Text, ...]
+    """The convolutions in float32."""
+    margins: dict[Text, Annotated[float, Field(gt=0)]]
+    relative_rms: Annotated[float, Field(ge=0)]
+    times: tuple[float, ...]
+    sampled: dict[Text, Sampled]
+    slices: Text
+    """What the samples were drawn for."""
+    self_test: SelfTest
+
+
 class Training(_Value):
     """Where the weights come from."""
 
@@ -155,7 +184,7 @@ class Domain(_Value):
 class Manifest(_Value):
     """Everything that a bundle says about itself (bundle.json)."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     name: FileName
     process: ProcessSpec
     parametrisation: Parametrisation
@@ -171,6 +200,8 @@ class Manifest(_Value):
     outputs: tuple[Tensor, ...]
     parity: Parity
     self_test: SelfTest
+    half: Half | None
+    """None where the bundle has the network in float32 alone."""
     training: Training
     domain: Domain
     licence: Text

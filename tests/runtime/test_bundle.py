@@ -164,7 +164,7 @@ def test_a_file_beyond_its_limit_is_not_read(path: Path) -> None:
 
 def test_a_network_that_computes_something_else_never_samples(path: Path) -> None:
     bundle = Bundle.load(path)
-    other = replace(bundle, model=tiny_model(VESDE(sigma=24.0), {}).SerializeToString())
+    other = replace(bundle, models={"fp32": tiny_model(VESDE(sigma=24.0), {}).SerializeToString()})
     with pytest.raises(NumericError, match=r"computes something else .* off the golden output"):
         other.open_engine()
 

@@ -48,7 +48,8 @@ def write_tiny_bundle(
     manifest = tiny_manifest(path.stem, process, size, spacing_mm)
     path.mkdir(parents=True)
     model = tiny_model(process, {METADATA_KEY: manifest.graph_text()})
-    write_bundle(path, manifest, model.SerializeToString(), tiny_golden(process), "method = 'none'")
+    models = {"fp32": model.SerializeToString()}
+    write_bundle(path, manifest, models, tiny_golden(process), "method = 'none'")
     return path
 
 
@@ -79,6 +80,7 @@ def tiny_manifest(name: str, process: AnyProcess, size: int, spacing_mm: float) 
             engine="none",
         ),
         self_test=SelfTest(relative_rms=1e-4),
+        half=None,
         training=Training(
             method=METHODS[type(process)],
             recipe="none",

@@ -68,7 +68,9 @@ def stand(asked: dict[str, Any]) -> Stand:
 
 def open_asked(asked: dict[str, Any]) -> Engine:
     """The engine that is asked for, its backend registered here as it is in the parent; it has passed the self-test."""
-    ENGINES.setdefault(asked["backend"], Entry(asked["opener"], asked["serves"]))
+    known = ENGINES.get(asked["backend"])
+    if known is None or known.opener != asked["opener"]:
+        ENGINES[asked["backend"]] = Entry(asked["opener"], asked["serves"])
     target = Target(
         asked["device"], asked["backend"], asked["precision"], asked["threads"], asked["batch"]
     )

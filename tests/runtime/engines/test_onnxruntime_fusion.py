@@ -19,7 +19,9 @@ from mrct_runtime.errors import EngineError
 
 
 def network(bundle: Bundle) -> Network:
-    return Network(bundle.model, "fp32", bundle.manifest.image.size, bundle.manifest.opset)
+    return Network(
+        bundle.network("fp32"), "fp32", bundle.manifest.image.size, bundle.manifest.opset
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def operators(model: bytes) -> Counter[str]:
 
 
 def test_every_norm_and_convolution_of_our_networks_is_fused(bundle, made) -> None:
-    before, after = operators(bundle.model), operators(made)
+    before, after = operators(bundle.network("fp32")), operators(made)
     assert before["InstanceNormalization"] == after["GroupNorm"] + after["SkipGroupNorm"] > 0
     assert before["Conv"] == after["NhwcConv"] > 0
     assert after["Conv"] == after["InstanceNormalization"] == 0
@@ -60,7 +62,7 @@ def test_no_processor_runs_it_and_that_is_told_in_one_line(made, capfd) -> None:
 
 
 def test_inputs_and_outputs_stay_as_they_are(bundle, made) -> None:
-    before, after = (onnx.load_from_string(model).graph for model in (bundle.model, made))
+    before, after = (onnx.load_from_string(model).graph for model in (bundle.network("fp32"), made))
     for one, other in ((before.input, after.input), (before.output, after.output)):
         assert [value.name for value in one] == [value.name for value in other]
         assert [value.type.tensor_type.elem_type for value in one] == [

@@ -1,0 +1,226 @@
+"""Half precision is made only where no call and no sampled image is changed by more than is allowed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from random_run import random_network, save_run
+
+import mrct_export.half as module
+from mrct_cli import boundary
+from mrct_cli.main import load
+from mrct_export.audit import HALF_MAX, Reach, check_sampled, compared, trajectories
+from mrct_export.audit_slices import AuditSlices, audit_slices
+from mrct_export.export import export
+from mrct_export.half import LIMIT, call_difference, mixed_network
+from mrct_export.precision import convolutions
+from mrct_runtime.bundle import HALF_MODEL, Bundle
+from mrct_runtime.demonstration import demonstration_bundle
+from mrct_runtime.engines.target import Target
+from mrct_runtime.errors import BundleError, NumericError, UsageError
+from mrct_runtime.intensity import HuWindow, MrNormalisation
+from mrct_runtime.manifest import Image, Sampled
+from mrct_runtime.paired import Preparation
+from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_runtime.synthesis import synthesize
+from mrct_runtime.translate import Settings
+
+PRESETS = {"em": {"steps": 6}, "pc": {"steps": 6}}
+BODY = np.zeros((1, 16, 16), bool)
+BODY[:, 4:12, 4:12] = True
+SLICES = AuditSlices(np.random.default_rng(0).random((1, 16, 16), np.float32), BODY, "one of noise")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def wide_gate():
+    """Random weights are some 3e-3 off, trained ones 1e-3."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "GATE", 5e-3)
+        yield
+
+
+def made(network, process, presets=PRESETS):
+    return mixed_network(network, process, presets, SLICES, HuWindow(), 0.25)
+
+
+def spread(network, layer: str, factor: float) -> None:
+    """Makes a convolution's values larger, and those after it what they were: its norm divides by them."""
+    with torch.no_grad():
+        for parameter in network.unet.get_submodule(layer).parameters():
+            parameter.mul_(factor)
+
+
+def test_the_reach_is_the_largest_value_that_a_convolution_meets() -> None:
+    network = random_network(VESDE())
+    taken = torch.full((1, 2, 16, 16), -7.0)
+    reach = Reach(network.unet)
+    with reach.watching(), torch.inference_mode():
+        given = network.unet(taken, torch.zeros(1))
+    first = network.unet.first
+    with torch.inference_mode():
+        inside = float(first(taken).abs().max())
+    assert reach.largest["first"] == pytest.approx(
+        max(7.0, inside, float(first.weight.detach().abs().max()))
+    )
+    assert reach.largest["last"] >= float(given.abs().max())
+    before = dict(reach.largest)
+    with torch.inference_mode():
+        network.unet(10 * taken, torch.zeros(1))
+    assert reach.largest == before, "nobody looks any more"
+
+
+def test_a_convolution_that_overflows_half_is_found_and_kept() -> None:
+    network = random_network(VESDE())
+    kept = "middle.0.conv1"
+    spread(network, kept, 1e6)
+    spread(network, "middle.0.time", 0.0)
+    assert kept in convolutions(network)
+    found = made(network, VESDE())
+    assert kept in found.half.kept
+    assert found.half.margins[kept] < HALF_MAX / LIMIT
+    assert all(found.half.margins[name] >= 1 for name in convolutions(network) if name != kept)
+
+
+def test_an_overflow_in_the_time_embedding_keeps_the_block_it_is_added_in() -> None:
+    network = random_network(VESDE())
+    spread(network, "middle.0.time", 1e6)
+    found = made(network, VESDE())
+    assert "middle.0.conv1" in found.half.kept
+    assert np.isfinite(found.half.relative_rms)
+
+
+def test_a_sum_that_overflows_keeps_the_convolution_that_is_added() -> None:
+    network = random_network(VESDE())
+    spread(network, "middle.0.conv2", 3e4)
+    assert "middle.0.conv2" in made(network, VESDE()).half.kept
+
+
+def test_every_sampler_is_judged_in_hu_and_by_its_evaluations() -> None:
+    half = made(random_network(VESDE()), VESDE()).half
+    assert {name: found.evaluations for name, found in half.sampled.items()} == {"em": 6, "pc": 6}
+    assert len(half.times) == 10
+    assert half.relative_rms <= module.GATE
+    for found in half.sampled.values():
+        assert 0 < found.difference_hu < found.limit_hu
+
+
+def test_the_judgement_sees_a_network_that_samples_otherwise() -> None:
+    process = VESDE()
+    network, other = random_network(process), random_network(process)
+    spread(other, "last", 30.0)
+    whole, wrong = (trajectories(n, process, PRESETS, SLICES, 0.25) for n in (network, other))
+    with pytest.raises(NumericError, match="changes the samples of em by"):
+        check_sampled(compared(whole, wrong, SLICES, process, HuWindow()))
+
+
+def test_a_difference_that_is_not_finite_does_not_pass() -> None:
+    process = VESDE()
+    network = random_network(process)
+    spread(network, "middle.0.conv1", 1e7)
+    assert call_difference(network, (), process, (0.5,), (16, 16)) == float("inf")
+    unfit = Sampled(evaluations=1, difference_hu=2.0, limit_hu=1.0)
+    with pytest.raises(NumericError, match="2 HU, more than 1 HU"):
+        check_sampled({"em": unfit})
+
+
+def test_first_and_last_stay_whole_where_a_call_is_too_far_off(monkeypatch) -> None:
+    network, process = random_network(DDPM()), DDPM()
+    times = tuple(np.linspace(process.t_min, 1, 10).tolist())
+    plain = call_difference(network, (), process, times, (16, 16))
+    ends = call_difference(network, ("first", "last"), process, times, (16, 16))
+    assert ends < plain
+    monkeypatch.setattr(module, "GATE", (plain + ends) / 2)
+    assert made(network, process, {"ddpm": {"steps": 4}}).half.kept == ("first", "last")
+    monkeypatch.setattr(module, "GATE", ends / 2)
+    with pytest.raises(NumericError, match=r"changes a call by .*nothing was written"):
+        made(network, process, {"ddpm": {"steps": 4}})
+
+
+def test_slices_of_the_phantom_and_of_given_data_show_a_body(tmp_path) -> None:
+    preparation = Preparation(Image(size=160, spacing_mm=3.0, multiple=8), MrNormalisation())
+    found = audit_slices(preparation)
+    assert found.mr.shape == found.body.shape == (2, 128, 128)
+    assert (found.body.mean(axis=(1, 2)) > 0.1).all()
+    assert found.source == "2 slices of generated pelves"
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half")
+    run = save_run(folder / "run", "sde")
+    return export(run, folder / "tiny.mrct", presets=PRESETS, half=True)
+
+
+def test_the_bundle_has_both_networks_and_what_was_measured(halved) -> None:
+    bundle = Bundle.load(halved)
+    assert bundle.precisions == ("fp32", "fp16")
+    assert len(bundle.network("fp16")) < len(bundle.network("fp32"))
+    assert bundle.manifest.half is not None
+    card = (halved / "card.md").read_text("utf-8")
+    assert "### Half precision" in card
+    assert "| em | 6 |" in card
+
+
+def test_half_is_sampled_where_it_is_asked_for_and_lies_near_float32(halved) -> None:
+    bundle = Bundle.load(halved)
+    sampling = Settings(sampler="em", mc=2).sampling(bundle, "")
+    y = np.random.default_rng(0).random((1, 32, 32))
+    found = {}
+    for precision in bundle.precisions:
+        engine = bundle.open_engine(Target("cpu", precision=precision, threads=1))
+        assert engine.backend.precision == precision
+        found[precision] = synthesize(engine, bundle.process, y, sampling).mean
+    off = np.abs(found["fp16"] - found["fp32"]).mean() * bundle.window.width
+    assert 0 < off < bundle.manifest.half.sampled["em"].limit_hu
+
+
+def test_a_half_graph_that_was_changed_or_is_missing_is_refused(halved, tmp_path) -> None:
+    copy = tmp_path / "tiny.mrct"
+    copy.mkdir()
+    for file in halved.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    content = bytearray((copy / HALF_MODEL).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / HALF_MODEL).write_bytes(content)
+    with pytest.raises(BundleError, match=r"model\.fp16\.onnx was changed"):
+        Bundle.load(copy)
+    (copy / HALF_MODEL).unlink()
+    with pytest.raises(BundleError, match=r"lacks model\.fp16\.onnx"):
+        Bundle.load(copy)
+
+
+def test_a_bundle_without_half_says_how_to_make_it(bundle_path) -> None:
+    with pytest.raises(UsageError, match="mrct-export --fp16 makes one"):
+        Bundle.load(bundle_path).network("fp16")
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "em", "direct"])
+def test_the_demonstration_bundles_have_half(sampler: str) -> None:
+    bundle = Bundle.load(demonstration_bundle(sampler))
+    engine = bundle.open_engine(Target("cpu", precision="fp16", threads=1))
+    assert 1e-5 < bundle.self_test(engine) < 2e-3
+
+
+def test_a_direct_network_is_judged_by_one_hu() -> None:
+    with pytest.raises(NumericError, match=r"samples of direct by .* HU, more than 1 HU"):
+        made(random_network(Direct()), Direct(), {"direct": {"steps": 1}})
+    quiet = random_network(Direct())
+    spread(quiet, "last", 0.1)
+    found = made(quiet, Direct(), {"direct": {"steps": 1}}).half.sampled["direct"]
+    assert 0 < found.difference_hu < found.limit_hu == 1.0
+
+
+def test_the_command_refuses_with_code_9_and_leaves_nothing(tmp_path, monkeypatch, capsys) -> None:
+    run = save_run(tmp_path / "run", "sde")
+    monkeypatch.setattr(module, "GATE", 1e-9)
+    words = [str(run), str(tmp_path / "tiny.mrct"), "--fp16"]
+    assert boundary.run(load("export"), "mrct-export", words) == 9
+    assert "half precision changes a call by" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_audit_data_without_half_is_refused(tmp_path, capsys) -> None:
+    words = [str(tmp_path), str(tmp_path / "tiny.mrct"), "--audit", str(tmp_path)]
+    assert boundary.run(load("export"), "mrct-export", words) == 2
+    assert "--audit names slices for half precision" in capsys.readouterr().err
