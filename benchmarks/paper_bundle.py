@@ -7,6 +7,7 @@ of a trained network: a checkpoint, then `mrct-export` with its comparison of gr
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ NETWORKS = {
     "small": UNetConfig(base=16, multipliers=(1, 2, 4, 4), blocks=1),
     "tiny": UNetConfig(base=8, multipliers=(1, 2), blocks=1, groups=4, embedding=16),
 }
+PRESETS = {"sde": {"em": {"steps": 10}}, "ddpm": {"ddpm": {"steps": 10}}}
+"""Short: --fp16 samples by every preset, and random weights have no quality to judge."""
 DATA = DataSummary(subjects=0, slices=1, fingerprint="none", mean=0.25, deviation=0.2, digests=())
 
 
@@ -59,7 +62,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = arguments.checkpoint or Path(scratch) / "run"
         save_checkpoint(run, arguments.network, arguments.size, arguments.method)
-        words = [str(run), str(arguments.bundle), "--overwrite"]
+        presets = Path(scratch) / "presets.json"
+        presets.write_text(json.dumps(PRESETS[arguments.method]), "utf-8")
+        words = [str(run), str(arguments.bundle), "--overwrite", "--presets", str(presets)]
         words += ["--fp16"] if arguments.fp16 else []
         sys.exit(boundary.run(load("export"), "mrct-export", words))
 
