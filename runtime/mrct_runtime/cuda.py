@@ -76,6 +76,17 @@ class Cuda:
         return f"cuda:{self.gpu}"
 
     @property
+    def model(self) -> str:
+        """What the GPU is called."""
+        return gpus()[self.gpu]
+
+    @property
+    def capability(self) -> str:
+        """The GPU's compute capability, as 8.9."""
+        told = self._cupy.cuda.runtime.getDeviceProperties(self.gpu)
+        return f"{told['major']}.{told['minor']}"
+
+    @property
     def xp(self) -> ModuleType:
         """cupy."""
         module: ModuleType = self._cupy

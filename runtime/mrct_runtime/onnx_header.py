@@ -7,13 +7,15 @@ IR version 10; wire format: protobuf.dev/programming-guides/encoding).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from mrct_runtime.errors import BundleError
 
 _FLOAT: Final = 1
+_FLOAT_BYTES: Final = {_FLOAT: 4, 10: 2, 16: 2}  # float32, float16, bfloat16
 _STANDARD_DOMAINS: Final = frozenset({"", "ai.onnx"})
 _RANDOM: Final = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -52,6 +54,47 @@ def read_header(model: bytes) -> OnnxHeader:
         return _read(memoryview(model))
     except (IndexError, UnicodeDecodeError, ValueError, TypeError) as error:
         raise BundleError("model.onnx is not an ONNX file: its fields cannot be decoded") from error
+
+
+class Weights(NamedTuple):
+    """Bytes of a file's floating-point weights, as they are and as they would be in float32."""
+
+    stored: int
+    as_float32: int
+
+
+def weights(model: bytes) -> Weights:
+    """Those of `model`, or a BundleError."""
+    try:
+        found = [
+            _weight(_message(value))
+            for number, graph in _fields(memoryview(model))
+            if number == 7
+            for inner, value in _fields(_message(graph))
+            if inner == 5
+        ]
+    except (IndexError, ValueError, TypeError) as error:
+        raise BundleError("model.onnx is not an ONNX file: its fields cannot be decoded") from error
+    return Weights(sum(size * each for size, each in found), sum(4 * size for size, _ in found))
+
+
+def _weight(tensor: memoryview) -> tuple[int, int]:
+    """(elements, bytes of each) of a weight; none of one that is no floating-point number."""
+    dims: list[int] = []
+    kind = 0
+    for number, value in _fields(tensor):
+        if number == 1:
+            dims += [value] if isinstance(value, int) else _packed(value)
+        elif number == 2 and isinstance(value, int):
+            kind = value
+    return (math.prod(dims), _FLOAT_BYTES[kind]) if kind in _FLOAT_BYTES else (0, 0)
+
+
+def _packed(values: memoryview) -> Iterator[int]:
+    at = 0
+    while at < len(values):
+        value, at = _varint(values, at)
+        yield value
 
 
 def _read(model: memoryview) -> OnnxHeader:

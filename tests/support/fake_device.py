@@ -83,6 +83,34 @@ class FakeDevice:
         self.trims += 1
 
 
+@dataclass
+class CapturingDevice(FakeDevice):
+    """One whose work can be captured, and which counts captures and replays; `refuses` is raised by a capture."""
+
+    model: str = "A GPU"
+    capability: str = "8.9"
+    captures: int = 0
+    replays: int = 0
+    refuses: Exception | None = None
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        before = self.now()
+        function()
+        function()
+        assert self.now() == before, (
+            "captured work takes no memory, copies nothing and waits for nothing"
+        )
+        if self.refuses is not None:
+            raise self.refuses
+        self.captures += 1
+
+        def replay() -> None:
+            self.replays += 1
+            function()
+
+        return replay
+
+
 class FakeArray(NDArrayOperatorsMixin):
     """An array on the running device."""
 

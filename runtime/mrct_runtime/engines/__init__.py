@@ -72,8 +72,11 @@ class Entry(NamedTuple):
 
 
 _ONNX_RUNTIME = "mrct_runtime.engines.onnxruntime"
+_TENSORRT = "mrct_runtime.engines.tensorrt"
 
 ENGINES: dict[str, Entry] = {
+    "tensorrt-rtx": Entry(f"{_TENSORRT}:open_tensorrt_rtx", "cuda"),
+    "tensorrt": Entry(f"{_TENSORRT}:open_tensorrt", "cuda"),
     "onnxruntime-cuda": Entry(f"{_ONNX_RUNTIME}:open_cuda", "cuda", fuses=True),
     "onnxruntime-tensorrt": Entry(f"{_ONNX_RUNTIME}:open_tensorrt", "cuda", automatic=False),
     "onnxruntime-tensorrt-rtx": Entry(

@@ -19,13 +19,13 @@ def open_engine(bundle: Bundle, target: Target, tell: Callable[[str], None]) -> 
     """The bundle's network where `target` says, after it has reproduced golden.npz there.
 
     What is named (a device, a backend, a precision) is taken or refused with EngineError. What is left open is the
-    first of ENGINES that can be opened, its graph fused where it can do that and the fused one passes the self-test;
+    first of ENGINES that can be opened and evaluates, its graph fused where it can do that and the fused one passes the self-test;
     `tell` is told in one line why not an earlier one. NumericError where a backend computes something else than the
     trained network.
     """
     refused: list[str] = []
     for name, candidate in _candidates(target, refused):
-        network = _network(bundle, _precision(bundle, candidate))
+        network = network_of(bundle, _precision(bundle, candidate))
         engine = None
         if candidate.fuse:
             engine = _fused(bundle, name, network, candidate, refused)
@@ -52,15 +52,14 @@ def _fused(
 def _plain(
     bundle: Bundle, name: str, network: Network, target: Target, refused: list[str]
 ) -> Engine | None:
-    """The engine of the graph as it is; None where it cannot be opened."""
+    """The engine of the graph as it is; None where it cannot be opened, or fails at its first evaluation."""
     try:
-        engine = opener(name)(network, target)
+        return _tested(bundle, opener(name)(network, target))
     except EngineError as error:
         if refused and refused[-1] == f"{name} with its graph fused: {error}":
             refused.pop()
         refused.append(f"{name}: {error}")
         return None
-    return _tested(bundle, engine)
 
 
 def _tested(bundle: Bundle, engine: Engine) -> Engine:
@@ -100,9 +99,11 @@ def _candidates(target: Target, refused: list[str]) -> Iterator[tuple[str, Targe
                 yield name, replace(settled, fuse=target.fuse and entry.fuses)
 
 
-def _network(bundle: Bundle, precision: Precision) -> Network:
-    manifest = bundle.manifest
-    return Network(bundle.network(precision), precision, manifest.image.size, manifest.opset)
+def network_of(bundle: Bundle, precision: Precision) -> Network:
+    """The bundle's graph at this precision; UsageError where it has none."""
+    image, opset = bundle.manifest.image, bundle.manifest.opset
+    batch, _, height, width = bundle.golden.output.shape
+    return Network(bundle.network(precision), precision, image.size, opset, (batch, height, width))
 
 
 def _on(target: Target, kind: str) -> Target:

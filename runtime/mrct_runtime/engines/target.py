@@ -59,3 +59,5 @@ class Network:
     size: int
     """Height and width of the model's images."""
     opset: int
+    trial: tuple[int, int, int] | None = None
+    """Batch, height and width of the self-test, for engines of fixed shapes, which have to serve these as well."""

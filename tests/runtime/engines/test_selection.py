@@ -130,6 +130,25 @@ def test_a_backend_that_computes_something_else_is_never_replaced(bundle, backen
     assert closed == [True]
 
 
+def test_a_backend_that_opens_and_cannot_evaluate_gives_way_and_is_closed(bundle, backends) -> None:
+    made = backends(("A GPU",), cuda_a=None, cuda_b=None)
+    closed: list[bool] = []
+
+    class Failing(Fake):
+        def bind(self, cond):
+            raise EngineError("no kernel image")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    made["cuda_a"] = lambda network, target: Failing(network, target, "cuda_a")
+    backend, told = taken(bundle, Target())
+    assert (backend.engine, closed) == ("cuda_b", [True])
+    assert told == ["running on cuda by cuda_b (cuda_a: no kernel image)"]
+    with pytest.raises(EngineError, match="cuda_a: no kernel image"):
+        bundle.open_engine(Target("cuda", backend="cuda_a"))
+
+
 def test_what_is_not_automatic_is_taken_only_where_it_is_named(bundle, backends) -> None:
     backends(("A GPU",), cuda_a=None, cuda_b=None)
     ENGINES["cuda_a"] = ENGINES["cuda_a"]._replace(automatic=False)
