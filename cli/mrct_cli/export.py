@@ -1,4 +1,4 @@
-"""mrct export: a training run in, a bundle out."""
+"""mrct export: a training run in, a bundle out, and TensorRT engines of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from mrct_cli.export_engine import builds_engines
 from mrct_cli.paths import PATH
 from mrct_runtime.errors import UsageError
 
 
 @click.command()
+@builds_engines
 @click.argument("checkpoint", type=PATH, metavar="CKPT")
-@click.argument("bundle", type=PATH, metavar="BUNDLE")
+@click.argument("bundle", type=PATH, metavar="[BUNDLE]", required=False)
 @click.option(
     "--presets",
     type=PATH,

@@ -65,6 +65,8 @@ class Library:
     @property
     def capabilities(self) -> tuple[str, ...]:
         """The compute capabilities that engines can be built for without such a GPU, as 8.9."""
+        if not self.flavour.portable:
+            return ()
         names = getattr(self.trt, "ComputeCapability", None)
         found = map(_NUMBER.fullmatch, names.__members__ if names is not None else ())
         return tuple(f"{number[1]}.{number[2]}" for number in found if number is not None)
