@@ -225,7 +225,7 @@ def asarray(values: Any, dtype: Any = None) -> FakeArray:
 
 def empty(shape: Any, dtype: Any = float64) -> FakeArray:
     _device().tally.arrays += 1
-    return FakeArray(np.full(shape, np.nan, dtype))
+    return FakeArray(np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 85, dtype))
 
 
 def zeros(shape: Any, dtype: Any = float64) -> FakeArray:

@@ -53,7 +53,10 @@ class ILogger:
 DataType = IntEnum("DataType", "FLOAT HALF INT64", start=0)
 LayerType = IntEnum("LayerType", "CONVOLUTION SHUFFLE", start=0)
 TensorIOMode = IntEnum("TensorIOMode", "NONE INPUT OUTPUT", start=0)
-BuilderFlag = IntEnum("BuilderFlag", "TF32 REFIT", start=0)
+BuilderFlag = IntEnum("BuilderFlag", "TF32 REFIT REQUIRE_USER_ALLOCATION", start=0)
+ExecutionContextAllocationStrategy = IntEnum(
+    "ExecutionContextAllocationStrategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED", start=0
+)
 ProfilingVerbosity = IntEnum("ProfilingVerbosity", "LAYER_NAMES_ONLY DETAILED", start=0)
 NetworkDefinitionCreationFlag = IntEnum("NetworkDefinitionCreationFlag", {"STRONGLY_TYPED": 1})
 CudaGraphStrategy = IntEnum("CudaGraphStrategy", "DISABLED WHOLE_GRAPH_CAPTURE", start=0)
@@ -136,6 +139,9 @@ class _Config:
     def clear_flag(self, flag: BuilderFlag) -> None:
         self.flags.discard(flag)
 
+    def set_flag(self, flag: BuilderFlag) -> None:
+        self.flags.add(flag)
+
     def add_optimization_profile(self, profile: _Profile) -> int:
         ordered = all(
             sorted(at) == list(at)
@@ -173,14 +179,15 @@ class Runtime:
     def __init__(self, log: ILogger) -> None:
         self._log = log
 
-    def deserialize_cuda_engine(self, content: bytes) -> _Engine | None:
+    def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
         if _fails(self._log, "deserialize_cuda_engine"):
             return None
-        return _Engine(json.loads(content), self._log)
+        return Engine(json.loads(content), self._log)
 
 
-class _Engine:
+class Engine:
     types = ("Half", "Float")
+    """Of the convolutions that the inspector shows."""
 
     def __init__(self, content: dict[str, Any], log: ILogger) -> None:
         self.log = log
@@ -203,16 +210,23 @@ class _Engine:
         return self.profiles[index][name]
 
     def create_engine_inspector(self) -> SimpleNamespace:
-        tensors = [{"Name": kind, "Format/Datatype": kind} for kind in self.types]
-        told = json.dumps(
-            {"Layers": [{"Name": "a", "Inputs": tensors[:1], "Outputs": tensors[1:]}]}
-        )
+        layers = [
+            {"LayerType": "CaskConvolution", "Inputs": [{"Name": "h", "Format/Datatype": kind}]}
+            for kind in self.types
+        ]
+        told = json.dumps({"Layers": layers})
         return SimpleNamespace(get_engine_information=lambda _format: told)
 
     def create_runtime_config(self) -> _RuntimeConfig:
         return _RuntimeConfig()
 
-    def create_execution_context(self, config: _RuntimeConfig | None = None) -> _Context | None:
+    def create_execution_context(self, how: Any) -> _Context | None:
+        """In memory of the user's own, as an engine with that flag asks for; `how` is a strategy or a configuration."""
+        config = how if isinstance(how, _RuntimeConfig) else None
+        strategy = how if config is None else config.strategy
+        if strategy != ExecutionContextAllocationStrategy.USER_MANAGED:
+            self.log.log(Severity.ERROR, "creation requires USER_MANAGED allocation")
+            return None
         return None if _fails(self.log, "create_execution_context") else _Context(self, config)
 
 
@@ -232,6 +246,12 @@ class _Compiled:
 
 class _RuntimeConfig:
     create_runtime_cache = staticmethod(_Compiled)
+    strategy = ExecutionContextAllocationStrategy.STATIC
+
+    def set_execution_context_allocation_strategy(
+        self, strategy: ExecutionContextAllocationStrategy
+    ) -> None:
+        self.strategy = strategy
 
     def set_runtime_cache(self, compiled: _Compiled) -> None:
         self.compiled = compiled
@@ -240,11 +260,12 @@ class _RuntimeConfig:
 class _Context:
     """One that refuses what does not fit its profile."""
 
-    def __init__(self, engine: _Engine, config: _RuntimeConfig | None) -> None:
+    def __init__(self, engine: Engine, config: _RuntimeConfig | None) -> None:
         self.engine, self.config, self.profile = engine, config, 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
-        self.stream: int | None = None
+        self.memory = (0, 0)
+        self.streams: set[int] = set()
 
     def set_optimization_profile_async(self, index: int, _stream: int) -> bool:
         self.profile = index
@@ -262,6 +283,13 @@ class _Context:
         self.addresses[name] = address
         return True
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        assert set(self.shapes) == set(self.engine.inputs)
+        return 8 * int(np.prod(self.shapes["y"]))
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self.memory = (address, size)
+
     def is_stream_capturable(self, _stream: int) -> bool:
         return "is_stream_capturable" not in broken
 
@@ -269,7 +297,11 @@ class _Context:
         if _fails(self.engine.log, "execute_async_v3"):
             return False
         assert set(self.addresses) == {*self.engine.inputs, self.engine.output}
-        self.stream = stream
+        address, size = self.memory
+        assert address > 0
+        assert size >= self.update_device_memory_size_for_shapes()
+        ctypes.memset(address, 0x5A, size)  # as an engine would write there
+        self.streams.add(stream)
         if self.config is not None and str(self.shapes["y"]) not in self.config.compiled.shapes:
             calls["compiled"] += 1
             self.config.compiled.shapes.add(str(self.shapes["y"]))

@@ -49,20 +49,25 @@ class Kernels:
     def __init__(self, key: Key, capability: str) -> None:
         self._key, self._capability = key, capability
         self._kept = b""
+        self._config: Any = None
         self._compiled: Any = None
 
-    def configured(self, trt: Any, engine: Any) -> Any:
-        """How a context is to run: with these kernels, all compiled at once; CUDA graphs are the caller's."""
-        config = engine.create_runtime_config()
-        self._compiled = config.create_runtime_cache()
-        kept = EngineCache.open().load_kernels(self._key, self._capability)
-        # TensorRT-RTX takes none of another driver, and compiles them again
-        if kept is not None and self._compiled.deserialize(kept):
-            self._kept = kept
-        config.set_runtime_cache(self._compiled)
+    def configure(self, library: Library, engine: Any) -> Any:
+        """How a context is to run: with these kernels, all compiled at once; memory and CUDA graphs are the caller's."""
+        trt = library.trt
+        config = self._config = engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
         config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
         specialised = trt.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = specialised.EAGER
+        self._compiled = config.create_runtime_cache()
+        kept = EngineCache.open().load_kernels(self._key, self._capability)
+        if kept is not None and self._compiled.deserialize(kept):
+            self._kept = kept
+        library.forget()  # those of another driver are not taken, and compiled again
+        config.set_runtime_cache(self._compiled)
         return config
 
     def keep(self) -> None:
@@ -125,23 +130,24 @@ class TensorRT:
         """Drop engine and buffers, when what was asked of them is done, and keep the kernels that were compiled."""
         if self._engine is None:
             return
-        if self._bound is not None:
-            with suppress(RuntimeError), self.device.running():  # a stream that failed is done
-                self._bound.wait()
-            self._bound.release()
-        if self._kernels is not None:
-            with suppress(EngineError):  # all that is lost is the time to compile them again
-                self._kernels.keep()
-        self._bound = self._context = self._engine = self._runtime = None
+        with self.device.running():
+            if self._bound is not None:
+                with suppress(RuntimeError):  # a stream that failed is done
+                    self._bound.wait()
+                self._bound.release()
+            if self._kernels is not None:
+                with suppress(EngineError):  # all that is lost is the time to compile them again
+                    self._kernels.keep()
+            self._bound = self._kernels = self._context = self._engine = self._runtime = None
 
     def _new_context(self) -> Any:
-        if self._kernels is None:
-            context = self._engine.create_execution_context()
-        else:
-            config = self._kernels.configured(self._library.trt, self._engine)
-            context = self._engine.create_execution_context(config)
+        """One that is given its memory for each shape: of less for a smaller batch, and by CuPy, which reuses it."""
+        how: Any = self._library.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._kernels is not None:
+            how = self._kernels.configure(self._library, self._engine)
+        context = self._engine.create_execution_context(how)
         if context is None:
-            raise self._library.failure("take memory for the engine")
+            raise self._library.failure("prepare the engine")
         return context
 
     def _new_bound(self, shape: tuple[int, ...]) -> Bound:

@@ -16,7 +16,7 @@ from mrct_runtime.errors import DeviceMemoryError, EngineError
 class Bound:
     """A denoiser of images [B, 1, H, W] in `rows` rows, which are more than B where the engine takes no fewer.
 
-    It owns its buffers, whose addresses the context and the graph repeat. Rows beyond B are evaluated and thrown away:
+    It owns its buffers and the engine's memory, whose addresses the context and the graph repeat. Rows beyond B are evaluated and thrown away:
     no row depends on another.
     """
 
@@ -39,6 +39,7 @@ class Bound:
         self._whole = out
         self._x, self._y, self._t, self._out = x[:batch], y[:batch], t[:batch], out[:batch]
         self._place(engine)
+        self._memory = self._give_memory()
         self._replay = self._captured()
 
     @property
@@ -85,6 +86,13 @@ class Bound:
             if not self._context.set_tensor_address(name, self._device.pointer(buffer)):
                 raise self._library.failure(f"take an address for {name}")
 
+    def _give_memory(self) -> Array:
+        """What the engine computes in, as large as these shapes need; the context is told where it is."""
+        size = self._context.update_device_memory_size_for_shapes()
+        memory: Array = self._device.xp.empty(max(size, 1), np.uint8)
+        self._context.set_device_memory(self._device.pointer(memory), size)
+        return memory
+
     def _captured(self) -> Callable[[], None] | None:
         """The evaluation as a CUDA graph; None where this engine's cannot be captured."""
         self._enqueue()  # compiles and sets up what a capture does not allow, and fails with a reason of its own
@@ -96,6 +104,7 @@ class Bound:
         except DeviceMemoryError:
             raise
         except (EngineError, RuntimeError):  # CuPy's errors of CUDA are RuntimeErrors
+            self._library.forget()
             return None
 
     def _enqueue(self) -> None:

@@ -80,12 +80,16 @@ def build(
     EngineError where TensorRT cannot, or where half precision was asked for and is not what came out.
     """
     check_capabilities(library, capabilities)
+    library.forget()
     trt = library.trt
     builder = _builder(library)
     parsed = _parsed(library, builder, network)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is no TF32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that types can be inspected
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        # TensorRT-RTX may otherwise take memory in an evaluation, which no CUDA graph can repeat
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     profiles = _profiles(network, shapes)
     for profile in profiles:
         _add_profile(library, builder, config, parsed, profile)

@@ -79,6 +79,10 @@ class Library:
                 f"{', '.join(self.capabilities)}; take --backend onnxruntime-cuda"
             )
 
+    def forget(self) -> None:
+        """Drops what was said so far: what fails from here on has another reason."""
+        self._errors.clear()
+
     def failure(self, what: str) -> EngineError:
         """The error that says what was tried in vain and what TensorRT says about it, in one line."""
         told = self._errors[0] if self._errors else "it does not say why"

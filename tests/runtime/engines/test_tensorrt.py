@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 
+import fake_device
 import fake_tensorrt
 import numpy as np
 import pytest
 from fake_device import CapturingDevice
+from small_network import small_network
 from tiny_bundle import write_tiny_bundle
 
 from mrct_runtime import cuda
@@ -16,6 +18,7 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.engines import tensorrt
 from mrct_runtime.engines.cache import EngineCache
+from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.engines.selection import network_of
 from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.tensorrt_build import Shapes
@@ -174,7 +177,7 @@ def test_the_builder_is_told_the_shapes_strong_types_and_no_tf32(sde, backend) -
     sde.open_engine(Target("cuda", backend, batch=6)).close()
     (config,) = fake_tensorrt.built
     assert config.strongly_typed
-    assert config.flags == set()
+    assert config.flags == {fake_tensorrt.BuilderFlag.REQUIRE_USER_ALLOCATION}
     own, trial = config.profiles
     assert own["x"] == own["y"] == [(batch, 1, SIZE, SIZE) for batch in (1, 6, 16)]
     assert own["t"] == [(1,), (6,), (16,)]
@@ -307,7 +310,7 @@ def test_a_version_that_is_too_old_is_refused(monkeypatch, tmp_path) -> None:
         ("parse", "cannot take the graph"),
         ("build_serialized_network", "cannot build the fp32 engine"),
         ("deserialize_cuda_engine", "cannot load the engine"),
-        ("create_execution_context", "cannot take memory for the engine"),
+        ("create_execution_context", "cannot prepare the engine"),
         ("execute_async_v3", "cannot evaluate the network"),
     ],
 )
@@ -335,3 +338,42 @@ def test_an_evaluation_that_fails_later_says_so(sde, rtx) -> None:
         fake_tensorrt.broken["execute_async_v3"] = "Error Code 2: OutOfMemory"
         with pytest.raises(DeviceMemoryError):
             engine.bind(engine.device.xp.asarray(images(5)))
+
+
+def test_too_little_memory_halves_the_batch_with_the_same_samples(sde, rtx, monkeypatch) -> None:
+    """The engine's memory is taken for the images at hand, so that fewer of them need less."""
+    plan = Sampling(sampler("em", {"steps": 4}), mc=8, batch=8)
+    y = images(1)[:, 0]
+    engine = sde.open_engine(Target("cuda", rtx))
+    room = 2 * SIZE * SIZE * 8
+
+    def empty(shape, dtype, make=fake_device.empty):
+        if dtype == np.uint8 and shape > room:
+            raise MemoryError
+        return make(shape, dtype)
+
+    with monkeypatch.context() as full:
+        full.setattr(fake_device, "empty", empty)
+        short = synthesize(engine, sde.process, y, plan)
+    whole = synthesize(engine, sde.process, y, plan)
+    assert (whole.batch, short.batch) == (8, 2)
+    assert engine.device.trims == 2
+    np.testing.assert_allclose(short.mean, whole.mean, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shown", "sound"), [(("Half", "Float"), True), (("Float",), False)])
+def test_an_fp16_engine_whose_convolutions_are_float32_is_refused_when_it_is_loaded(
+    backend, monkeypatch, shown, sound
+) -> None:
+    monkeypatch.setattr(fake_tensorrt.Engine, "types", shown)
+    network = small_network(np.float16, "fp16")
+    opened = getattr(tensorrt, f"open_{backend.replace('-', '_')}")
+    if not sound:
+        with pytest.raises(EngineError, match="0 of 1 convolutions of the fp16 graph in half"):
+            opened(network, Target("cuda"))
+        return
+    engine = opened(network, Target("cuda"))
+    assert engine.backend.precision == "fp16"
+    x, y = images(2, size=32), images(2, 1, size=32)
+    reference = OnnxRuntime(network.model, threads=1).bind(y)(x, 0.5)
+    np.testing.assert_array_equal(evaluated(engine, y, x, 0.5), reference)

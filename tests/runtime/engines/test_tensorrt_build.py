@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_network import IMAGE, small_network
 
 from mrct_runtime.engines.cache import EngineCache
 from mrct_runtime.engines.target import Network
@@ -20,7 +21,6 @@ from mrct_runtime.engines.tensorrt_types import check_types
 from mrct_runtime.errors import EngineError, UsageError
 from mrct_runtime.onnx_header import weights
 
-IMAGE = ["batch", 1, "height", "width"]
 SHAPES = Shapes.dynamic(32, 10)
 
 
@@ -36,38 +36,10 @@ def cache(tmp_path, monkeypatch) -> EngineCache:
     return EngineCache.open()
 
 
-def network(kind=np.float32, precision="fp32", size: int = 32) -> Network:
-    """eps = t conv(conv(x + y)): 16 channels between, weights of one kind."""
-    rng = np.random.default_rng(0)
-    narrow = TensorProto.FLOAT16 if kind == np.float16 else TensorProto.FLOAT
-    first, second = (
-        numpy_helper.from_array(rng.standard_normal(shape).astype(kind), name)
-        for name, shape in (("first", (16, 1, 3, 3)), ("second", (1, 16, 3, 3)))
-    )
-    column = numpy_helper.from_array(np.array([-1, 1, 1, 1]), "column")
-    nodes = [
-        helper.make_node("Add", ["x", "y"], ["sum"]),
-        helper.make_node("Cast", ["sum"], ["narrow"], to=narrow),
-        helper.make_node("Conv", ["narrow", "first"], ["h"], pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["h", "second"], ["out"], pads=[1, 1, 1, 1]),
-        helper.make_node("Cast", ["out"], ["wide"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["t", "column"], ["t4"]),
-        helper.make_node("Mul", ["wide", "t4"], ["eps"]),
-    ]
-    x, y, t, eps = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("x", IMAGE), ("y", IMAGE), ("t", ["batch"]), ("eps", IMAGE))
-    )
-    graph = helper.make_graph(nodes, "small", [x, y, t], [eps], [first, second, column])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(model, full_check=True)
-    return Network(model.SerializeToString(), precision, size, 18, (4, 8, 12))
-
-
 def test_the_weights_of_a_graph_are_counted_as_they_are_and_as_float32() -> None:
     values = 2 * 16 * 9
-    assert weights(network().model) == (4 * values, 4 * values)
-    assert weights(network(np.float16).model) == (2 * values, 4 * values)
+    assert weights(small_network().model) == (4 * values, 4 * values)
+    assert weights(small_network(np.float16).model) == (2 * values, 4 * values)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +49,7 @@ def test_the_weights_of_a_graph_are_counted_as_they_are_and_as_float32() -> None
 def test_an_engine_is_built_without_a_gpu_and_taken_from_the_cache_by_its_key(
     rtx, cache, kind, precision, shapes
 ) -> None:
-    small = network(kind, precision)
+    small = small_network(kind, precision)
     first = made(rtx, small, shapes, None)
     assert first.built
     assert first.record.bytes == len(first.engine) == cache.path(first.record.key).stat().st_size
@@ -87,34 +59,34 @@ def test_an_engine_is_built_without_a_gpu_and_taken_from_the_cache_by_its_key(
 
 
 def test_an_engine_is_built_for_the_compute_capabilities_that_are_asked_for(rtx, cache) -> None:
-    chosen = made(rtx, network(), SHAPES, None, ("12.0", "8.6", "8.9"))
+    chosen = made(rtx, small_network(), SHAPES, None, ("12.0", "8.6", "8.9"))
     assert chosen.record.key.architecture == "8.6,8.9,12.0"
     for capability, built in (("8.6", False), ("12.0", False), ("8.0", True)):
-        assert serving(rtx, network(), 10, Gpu(capability, "A GPU")).built == built
+        assert serving(rtx, small_network(), 10, Gpu(capability, "A GPU")).built == built
 
 
 def test_a_compute_capability_that_it_does_not_know_is_refused_with_those_that_it_does(rtx) -> None:
     with pytest.raises(UsageError, match=r"compute capability '9\.0'; it knows 7\.5, 8\.0, 8\.6"):
-        build(rtx, network(), SHAPES, ("8.9", "9.0"))
+        build(rtx, small_network(), SHAPES, ("8.9", "9.0"))
 
 
 def test_a_flipped_byte_of_a_real_engine_is_refused(rtx, cache) -> None:
-    path = cache.path(made(rtx, network(), SHAPES, None).record.key)
+    path = cache.path(made(rtx, small_network(), SHAPES, None).record.key)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(EngineError, match=f"{path} was changed"):
-        made(rtx, network(), SHAPES, None)
+        made(rtx, small_network(), SHAPES, None)
 
 
 def test_another_batch_size_or_graph_is_another_engine(rtx, cache) -> None:
     keys = {
         made(rtx, asked, shapes, None).record.key.digest
         for asked, shapes in (
-            (network(), SHAPES),
-            (network(), Shapes.static(32, 2)),
-            (network(np.float16, "fp16"), SHAPES),
-            (replace(network(), trial=None), SHAPES),
+            (small_network(), SHAPES),
+            (small_network(), Shapes.static(32, 2)),
+            (small_network(np.float16, "fp16"), SHAPES),
+            (replace(small_network(), trial=None), SHAPES),
         )
     }
     assert len(keys) == len(list(cache.records())) == 4
@@ -122,12 +94,12 @@ def test_another_batch_size_or_graph_is_another_engine(rtx, cache) -> None:
 
 def test_what_is_called_fp16_and_is_float32_is_refused(rtx) -> None:
     with pytest.raises(EngineError, match="has 0 of 2 convolutions of the fp16 graph in half"):
-        build(rtx, replace(network(), precision="fp16"), SHAPES)
+        build(rtx, replace(small_network(), precision="fp16"), SHAPES)
 
 
 def test_bytes_that_are_no_graph_are_refused_in_one_line(rtx) -> None:
     with pytest.raises(EngineError, match=r"TensorRT-RTX .* cannot take the graph: ") as raised:
-        build(rtx, replace(network(), model=b"not a model"), SHAPES)
+        build(rtx, replace(small_network(), model=b"not a model"), SHAPES)
     assert "\n" not in str(raised.value)
 
 
@@ -148,8 +120,8 @@ def test_a_graph_that_it_cannot_build_is_refused_in_one_line(rtx) -> None:
 
 def test_nothing_is_written_to_the_terminal(rtx, capfd) -> None:
     with pytest.raises(EngineError):
-        build(rtx, replace(network(), model=b"not a model"), SHAPES)
-    build(rtx, network(), SHAPES)
+        build(rtx, replace(small_network(), model=b"not a model"), SHAPES)
+    build(rtx, small_network(), SHAPES)
     assert capfd.readouterr() == ("", "")
 
 
@@ -178,9 +150,13 @@ class Inspected:
         self.get_engine_information = lambda _format: told
 
 
-def layers(*types: str) -> str:
-    tensors = ", ".join(f'{{"Name": "half", "Format/Datatype": "{kind}"}}' for kind in types)
-    return f'{{"Layers": [{{"Name": "fp16", "Inputs": [{tensors}], "Outputs": []}}]}}'
+def layers(*types: str, kind: str = "CaskConvolution") -> str:
+    """Layers of one kind whose input is of these types, and whose names say nothing about them."""
+    told = [
+        {"Name": "half", "LayerType": kind, "Inputs": [{"Name": "fp16", "Format/Datatype": each}]}
+        for each in types
+    ]
+    return json.dumps({"Layers": told})
 
 
 @contextmanager
@@ -188,22 +164,25 @@ def refused(expected: bool) -> Iterator[None]:
     if not expected:
         yield
         return
-    with pytest.raises(EngineError, match="without a layer in half precision"):
+    with pytest.raises(EngineError, match="convolutions of the fp16 graph in half precision"):
         yield
 
 
 @pytest.mark.parametrize(
     ("told", "wrong"),
     [
-        (layers("Float", "Float"), True),
+        (layers("Float", "Float", "Half"), True),
         (layers("Row major linear FP32"), True),
         (layers("Float", "Half"), False),
         (layers("Channel major FP16 format where channel % 8 == 0"), False),
+        (layers("Float", "Float", kind="ForeignNode"), False),
         ('{"Layers": ["a", "b"]}', False),
         ("no JSON", False),
     ],
 )
-def test_an_engine_whose_layers_are_all_float32_is_no_fp16_engine(rtx, told, wrong) -> None:
+def test_an_engine_whose_convolutions_are_shown_in_float32_is_no_fp16_engine(
+    rtx, told, wrong
+) -> None:
     with refused(wrong):
         check_types(rtx, Inspected(told))
 
