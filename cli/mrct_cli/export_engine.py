@@ -25,7 +25,8 @@ _OPTIONS: Final = (
     click.option(
         "--engine",
         type=click.Choice(list(FLAVOURS)),
-        help="Also build the bundle's TensorRT engines into the local cache; tensorrt-rtx needs no GPU for that.",
+        help="Also build the bundle's TensorRT engines into the local cache, or those of a bundle that is there, in place of "
+        "CKPT; tensorrt-rtx needs no GPU for that.",
     ),
     click.option(
         "--compute-capabilities",

@@ -176,6 +176,8 @@ def test_a_gpu_is_a_device(cuda) -> None:
     device: Device = cuda
     assert device.name == "cuda:0"
     assert device.free_memory() > 1 << 20
+    assert cuda.model in cuda_module.gpus()
+    assert float(cuda.capability) >= 5
     with cuda.running():
         x = cuda.xp.arange(6, dtype="float32").reshape(2, 3)
         assert cuda.xp.cuda.get_current_stream().ptr == cuda.stream != 0

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_network import small_network
 from tiny_bundle import tiny_model
 
 from mrct_runtime.errors import BundleError
-from mrct_runtime.onnx_header import read_header
+from mrct_runtime.onnx_header import read_header, weights
 from mrct_runtime.process import DDPM, VESDE
 
 
@@ -37,6 +38,17 @@ def test_the_header_is_what_the_onnx_library_reads(model: onnx.ModelProto) -> No
 def test_another_type_is_seen(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     assert not read_header(model.SerializeToString()).inputs[0].is_float32
+
+
+@pytest.mark.parametrize(("kind", "bytes_each"), [(np.float32, 4), (np.float16, 2)])
+def test_the_bytes_of_weights_are_counted_as_they_are_and_as_float32(kind, bytes_each) -> None:
+    count = 2 * 16 * 9  # an integer constant is there as well, and no weight
+    assert weights(small_network(kind).model) == (bytes_each * count, 4 * count)
+
+
+def test_weights_of_garbage_are_refused() -> None:
+    with pytest.raises(BundleError, match="cannot be decoded"):
+        weights(b"\x3a\xff")
 
 
 def external_initializer(model: onnx.ModelProto) -> None:

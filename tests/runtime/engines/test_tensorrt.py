@@ -91,15 +91,16 @@ def test_evaluation_by_evaluation_it_is_the_reference(bundle, backend) -> None:
     engine.close()
 
 
-@pytest.mark.parametrize("name", ["em", "ddpm"])
-def test_samples_of_fifty_steps_are_those_of_the_reference(name, rtx) -> None:
+@pytest.mark.parametrize(("name", "precision"), [("em", "fp32"), ("ddpm", "fp16")])
+def test_samples_of_fifty_steps_are_those_of_the_reference(name, precision, rtx) -> None:
     bundle = Bundle.load(demonstration_bundle(name))
     size = bundle.manifest.image.size
     y = images(1, size=size)[:, 0]
     plan = Sampling(sampler(name, {"steps": 50}), mc=3, batch=2, series="1.2.3")
     moments = []
-    for target in (Target("cuda", rtx), Target("cpu", threads=1)):
+    for target in (Target("cuda", rtx, precision), Target("cpu", None, precision, threads=1)):
         engine = bundle.open_engine(target)
+        assert engine.backend.precision == precision
         moments.append(synthesize(engine, bundle.process, y, plan))
         engine.close()
     found, expected = moments

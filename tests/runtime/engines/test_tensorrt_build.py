@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import EnumType
 
+import fake_tensorrt
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -19,7 +21,6 @@ from mrct_runtime.engines.tensorrt_choice import Gpu, made, serving
 from mrct_runtime.engines.tensorrt_library import RTX, Library
 from mrct_runtime.engines.tensorrt_types import check_types
 from mrct_runtime.errors import EngineError, UsageError
-from mrct_runtime.onnx_header import weights
 
 SHAPES = Shapes.dynamic(32, 10)
 
@@ -34,12 +35,6 @@ def rtx() -> Library:
 def cache(tmp_path, monkeypatch) -> EngineCache:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return EngineCache.open()
-
-
-def test_the_weights_of_a_graph_are_counted_as_they_are_and_as_float32() -> None:
-    values = 2 * 16 * 9
-    assert weights(small_network().model) == (4 * values, 4 * values)
-    assert weights(small_network(np.float16).model) == (2 * values, 4 * values)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +186,37 @@ def test_an_engine_whose_convolutions_are_shown_in_float32_is_no_fp16_engine(
 def test_batches_that_do_not_grow_are_refused(wrong) -> None:
     with pytest.raises(UsageError, match="batch must grow"):
         Shapes(*wrong, 32, 32)
+
+
+STANDS_FOR = {
+    fake_tensorrt.Builder: "Builder",
+    fake_tensorrt.OnnxParser: "OnnxParser",
+    fake_tensorrt.Runtime: "Runtime",
+    fake_tensorrt.Engine: "ICudaEngine",
+    fake_tensorrt._Context: "IExecutionContext",
+    fake_tensorrt._Config: "IBuilderConfig",
+    fake_tensorrt._Network: "INetworkDefinition",
+    fake_tensorrt._Profile: "IOptimizationProfile",
+    fake_tensorrt._RuntimeConfig: "IRuntimeConfig",
+    fake_tensorrt._Compiled: "IRuntimeCache",
+}
+
+
+@pytest.mark.parametrize("fake", list(STANDS_FOR), ids=STANDS_FOR.get)
+def test_the_stand_in_has_no_function_that_the_real_module_lacks(rtx, fake) -> None:
+    real = getattr(rtx.trt, STANDS_FOR[fake])
+    names = {
+        name for name, value in vars(fake).items() if callable(value) or hasattr(value, "fget")
+    }
+    names |= {name for name, value in vars(fake).items() if isinstance(value, staticmethod)}
+    assert {name for name in names if not name.startswith("_")} <= set(dir(real))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, kind in vars(fake_tensorrt).items() if isinstance(kind, EnumType)]
+)
+def test_the_stand_in_has_no_constant_that_the_real_module_lacks(rtx, name) -> None:
+    owner = rtx.trt.ILogger if name == "Severity" else rtx.trt
+    if not name.startswith("IntE"):
+        members = set(getattr(fake_tensorrt, name).__members__)
+        assert members <= set(getattr(owner, name).__members__)
