@@ -378,3 +378,29 @@ def test_an_fp16_engine_whose_convolutions_are_float32_is_refused_when_it_is_loa
     x, y = images(2, size=32), images(2, 1, size=32)
     reference = OnnxRuntime(network.model, threads=1).bind(y)(x, 0.5)
     np.testing.assert_array_equal(evaluated(engine, y, x, 0.5), reference)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["tensorrt-rtx", "tensorrt"])
+def test_on_a_gpu_an_evaluation_is_one_graph_and_the_next_start_builds_nothing(
+    cuda, name, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = Bundle.load(demonstration_bundle("em"))
+    size = bundle.manifest.image.size
+    y, x = images(3, size=size), images(3, 1, size)
+    found = []
+    for _ in range(2):
+        try:
+            engine = bundle.open_engine(Target("cuda", name, "fp32"))
+        except EngineError as error:
+            if found:
+                raise
+            pytest.skip(str(error))
+        found.append(evaluated(engine, y, x, 0.5))
+        assert engine.captured
+        engine.close()
+        (path,) = EngineCache.open().folder.path.glob("*.engine")
+        found.append(path.stat().st_mtime_ns)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-4)
+    assert found[1] == found[3]

@@ -11,11 +11,14 @@ from enum import EnumType
 import fake_tensorrt
 import numpy as np
 import pytest
+from fake_device import FakeDevice
 from onnx import TensorProto, helper
 from small_network import IMAGE, small_network
 
+from mrct_runtime.cuda import why_not
 from mrct_runtime.engines.cache import EngineCache
 from mrct_runtime.engines.target import Network
+from mrct_runtime.engines.tensorrt import Kernels, TensorRT
 from mrct_runtime.engines.tensorrt_build import Shapes, build, check_size
 from mrct_runtime.engines.tensorrt_choice import Gpu, made, serving
 from mrct_runtime.engines.tensorrt_library import RTX, Library
@@ -118,6 +121,17 @@ def test_nothing_is_written_to_the_terminal(rtx, capfd) -> None:
         build(rtx, replace(small_network(), model=b"not a model"), SHAPES)
     build(rtx, small_network(), SHAPES)
     assert capfd.readouterr() == ("", "")
+
+
+def test_without_a_gpu_the_real_runtime_loads_no_engine_and_says_why_in_one_line(
+    rtx, cache
+) -> None:
+    if why_not() is None:
+        pytest.skip("there is a GPU, which may load it")
+    chosen = made(rtx, small_network(), SHAPES, None)
+    with pytest.raises(EngineError, match=r"TensorRT-RTX .* cannot .*CUDA") as raised:
+        TensorRT(rtx, FakeDevice(), chosen.engine, "fp32", Kernels(chosen.record.key, "8.9"))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
