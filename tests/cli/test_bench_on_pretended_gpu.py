@@ -17,10 +17,15 @@ QUICK = ("--quick", "--batches", "1,2", "--turn", "0.02", "--warm-up", "0.02", "
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(SUPPORT)
-    for name in [name for name, entry in ENGINES.items() if entry.serves == "cuda"]:
-        monkeypatch.delitem(ENGINES, name)
-    monkeypatch.setitem(ENGINES, "pretended", Entry("pretend_backend:open_pretended", "cuda"))
-    return write_tiny_bundle(tmp_path / "tiny.mrct")
+    # restored as a whole: one that is taken out and put back again would be the last
+    before = dict(ENGINES)
+    for name, entry in before.items():
+        if entry.serves == "cuda":
+            del ENGINES[name]
+    ENGINES["pretended"] = Entry("pretend_backend:open_pretended", "cuda")
+    yield write_tiny_bundle(tmp_path / "tiny.mrct")
+    ENGINES.clear()
+    ENGINES.update(before)
 
 
 def test_only_what_serves_the_gpu_is_measured_there_with_events_and_memory(bundle, capsys):
