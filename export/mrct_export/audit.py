@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from mrct_runtime.errors import NumericError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.manifest import Sampled
 from mrct_runtime.process import Direct, Process
-from mrct_runtime.samplers import Sampler, sampler
+from mrct_runtime.samplers import Sampler, adapts, sampler
 from mrct_runtime.synthesis import Sampling, synthesize
 from mrct_train.torch_engine import TorchEngine
 from mrct_train.unet import ResidualBlock, UNet
@@ -169,8 +169,7 @@ def _compared(
 def _shortened(name: str, options: Mapping[str, Any]) -> Sampler:
     """The preset, at most `MOST_STEPS` evaluations long where its length is its own choice."""
     built = sampler(name, options)
-    adapts = "rtol" in {field.name for field in fields(built)}  # type: ignore[arg-type]
-    if adapts or built.evaluations <= MOST_STEPS:
+    if adapts(name) or built.evaluations <= MOST_STEPS:
         return built
     return sampler(name, {**{k: v for k, v in options.items() if k != "eps"}, "steps": MOST_STEPS})
 

@@ -20,12 +20,11 @@ from mrct_export.audit import (
 )
 from mrct_export.audit_slices import AuditSlices
 from mrct_export.parity import Size, inputs, reference, relative_rms
-from mrct_export.precision import half_network
-from mrct_runtime.errors import NumericError, UsageError
+from mrct_export.precision import half_network, unet_of
+from mrct_runtime.errors import NumericError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.manifest import Half, SelfTest
 from mrct_runtime.process import Process
-from mrct_train.unet import UNet
 
 LIMIT: Final = 1e4
 """A convolution that meets larger values stays in float32: half ends at 65504, and other images reach further."""
@@ -59,9 +58,7 @@ def mixed_network(
     In float32 stay the convolutions that meet values above `LIMIT` on the trajectory of any sampler; and the first and
     last one where the rest is more than `GATE` off without them.
     """
-    unet = getattr(network, "unet", None)
-    if not isinstance(unet, UNet):
-        raise UsageError(f"no mixed precision for {type(network).__name__}: it holds no UNet")
+    unet = unet_of(network)
     report(f"auditing half precision: {', '.join(presets)} on {slices.source}")
     reach = Reach(unet)
     with reach.watching():

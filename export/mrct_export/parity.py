@@ -108,10 +108,10 @@ def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) ->
         case = inputs(process, np.full(batch, t), size, seed)
         expected = reference(network, case)
         denoise = engine.bind(case.y)
-        difference = on_host(denoise(case.x, t)) - expected
-        scale = _rms(expected)
-        rms = max(rms, float((_rms(difference) / scale).max()))
-        peak = max(peak, float((np.abs(difference).max(axis=(1, 2, 3)) / scale).max()))
+        found = on_host(denoise(case.x, t))
+        rms = max(rms, relative_rms(found, expected))
+        largest = np.abs(found - expected).max(axis=(1, 2, 3))
+        peak = max(peak, float((largest / _rms(expected)).max()))
     return Parity(
         relative_rms=rms,
         relative_max=peak,

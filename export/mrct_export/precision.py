@@ -33,7 +33,7 @@ class Cast(nn.Module):
 
 def convolutions(network: nn.Module) -> tuple[str, ...]:
     """The names of the UNet's convolutions, in order: what can be kept in float32 one by one."""
-    unet = _unet(network)
+    unet = unet_of(network)
     return tuple(name for name, layer in unet.named_modules() if isinstance(layer, nn.Conv2d))
 
 
@@ -49,7 +49,7 @@ def half_network(
     if unknown := set(keep) - set(convolutions(network)):
         raise UsageError(f"the network has no convolution {min(unknown)!r} to keep in float32")
     mixed = copy.deepcopy(network).eval()
-    unet = _unet(mixed)
+    unet = unet_of(mixed)
     for name, layer in list(unet.named_modules()):
         match layer:
             case nn.Conv2d():
@@ -78,7 +78,8 @@ def _half(layer: nn.Conv2d, *, emulated: bool) -> Cast:
     return Cast(inside, torch.float16, torch.float16)
 
 
-def _unet(network: nn.Module) -> UNet:
+def unet_of(network: nn.Module) -> UNet:
+    """The UNet inside; UsageError where there is none."""
     unet = getattr(network, "unet", None)
     if not isinstance(unet, UNet):
         raise UsageError(f"no mixed precision for {type(network).__name__}: it holds no UNet")

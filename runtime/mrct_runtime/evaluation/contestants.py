@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
 from mrct_runtime.bundle import Bundle
@@ -13,7 +13,7 @@ from mrct_runtime.evaluation.results import averaged
 from mrct_runtime.manifest import Method
 from mrct_runtime.paired import Preparation
 from mrct_runtime.process import Direct
-from mrct_runtime.samplers import RECIPES, sampler_class
+from mrct_runtime.samplers import RECIPES, adapts, sampler_class
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.translate import Settings
 
@@ -126,8 +126,8 @@ def _settings(name: str, settings: Settings) -> Settings:
 
 def _options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options; without `steps` where a tolerance rules and a few for the others would end it with an error."""
-    adapts = "rtol" in {field.name for field in fields(sampler_class(name))}
-    return {option: value for option, value in given.items() if not (adapts and option == "steps")}
+    without_steps = adapts(name)
+    return {k: value for k, value in given.items() if not (without_steps and k == "steps")}
 
 
 def _presets(bundles: Sequence[Bundle]) -> list[str]:

@@ -82,6 +82,11 @@ def sampler(name: str, options: Mapping[str, Any] | None = None) -> Sampler:
     return built
 
 
+def adapts(name: str) -> bool:
+    """Whether a tolerance rules the sampler's length, of which `steps` is a cap; UsageError for an unknown name."""
+    return "rtol" in {field.name for field in fields(sampler_class(name))}
+
+
 def sampler_class(name: str) -> type[Any]:
     """The class behind a sampler's name; UsageError where there is none."""
     if name not in SAMPLERS:
