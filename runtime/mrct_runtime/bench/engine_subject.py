@@ -12,7 +12,7 @@ from mrct_runtime.bench.gpu_memory import taken
 from mrct_runtime.bench.stand import Stand
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.device import Device
-from mrct_runtime.engines import ENGINES, Engine, Entry
+from mrct_runtime.engines import Engine, register
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import EngineError, MrctError
 
@@ -68,9 +68,7 @@ def stand(asked: dict[str, Any]) -> Stand:
 
 def open_asked(asked: dict[str, Any]) -> Engine:
     """The engine that is asked for, its backend registered here as it is in the parent; it has passed the self-test."""
-    known = ENGINES.get(asked["backend"])
-    if known is None or known.opener != asked["opener"]:
-        ENGINES[asked["backend"]] = Entry(asked["opener"], asked["serves"])
+    register(asked["backend"], asked["opener"], asked["serves"])
     target = Target(
         asked["device"], asked["backend"], asked["precision"], asked["threads"], asked["batch"]
     )

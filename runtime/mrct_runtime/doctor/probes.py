@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from mrct_runtime.bundle import Bundle
-from mrct_runtime.engines import ENGINES, Entry
+from mrct_runtime.engines import register
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import EngineError
 
@@ -16,7 +16,7 @@ class BackendProbe:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         self._name, self._precision = asked["backend"], asked["precision"]
-        self._entry = Entry(asked["opener"], asked["serves"])
+        self._opener, self._serves = asked["opener"], asked["serves"]
         self._bundle = Bundle.load(asked["bundle"])
 
     def run(self) -> dict[str, Any]:
@@ -24,8 +24,8 @@ class BackendProbe:
 
         The first self-test belongs to opening; that which is timed is the second.
         """
-        ENGINES[self._name] = self._entry
-        target = Target(self._entry.serves, self._name, self._precision)
+        register(self._name, self._opener, self._serves)
+        target = Target(self._serves, self._name, self._precision)
         started = time.perf_counter()
         engine = self._bundle.open_engine(target)
         opened = time.perf_counter()

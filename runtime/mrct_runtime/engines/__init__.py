@@ -87,6 +87,13 @@ ENGINES: dict[str, Entry] = {
 """The backends; of the automatic ones that serve a device the first that can be opened there is taken."""
 
 
+def register(name: str, opener: str, serves: Literal["cpu", "cuda"]) -> None:
+    """Makes ENGINES of a child process know a backend as its parent does; one that it knows so stays as it is."""
+    known = ENGINES.get(name)
+    if known is None or known.opener != opener:
+        ENGINES[name] = Entry(opener, serves)
+
+
 def opener(name: str) -> Opener:
     """The function behind a backend's name, imported now; UsageError where there is none."""
     if name not in ENGINES:
