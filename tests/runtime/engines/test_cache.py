@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import pickle
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -181,24 +183,30 @@ def test_compiled_kernels_are_kept_for_each_gpu_and_a_changed_file_is_refused(ca
         cache.load_kernels(KEY, "8.9")
 
 
-def _write_often(letter: bytes) -> None:
-    for _ in range(30):
-        EngineCache.open().store(KEY, letter * 100_000, 1.0)
+WRITE_OFTEN = """
+import pickle, sys
+from mrct_runtime.engines.cache import EngineCache
+key, letter = pickle.load(sys.stdin.buffer)
+for _ in range(30):
+    EngineCache.open().store(key, letter * 100_000, 1.0)
+"""
+
+
+def _start_writing(letter: bytes) -> subprocess.Popen:
+    writer = subprocess.Popen([sys.executable, "-c", WRITE_OFTEN], stdin=subprocess.PIPE)
+    with writer.stdin as told:
+        told.write(pickle.dumps((KEY, letter)))
+    return writer
 
 
 def test_two_writers_at_once_leave_one_whole_engine_and_a_reader_never_meets_a_torn_one(cache):
-    spawn = multiprocessing.get_context("spawn")
     cache.store(KEY, b"z" * 100_000, 1.0)
-    writers = [spawn.Process(target=_write_often, args=(letter,)) for letter in (b"a", b"b")]
-    for writer in writers:
-        writer.start()
+    writers = [_start_writing(letter) for letter in (b"a", b"b")]
     seen = set()
-    while any(writer.is_alive() for writer in writers):
+    while any(writer.poll() is None for writer in writers):
         found = cache.load(KEY)
         assert found is not None
         seen.add(found[1][:1])
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
+    assert [writer.returncode for writer in writers] == [0, 0]
     assert seen <= {b"z", b"a", b"b"}
     assert len(list(cache.records())) == 1
