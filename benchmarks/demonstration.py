@@ -20,7 +20,7 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom.reading import read_pair
 from mrct_runtime.intensity import HuWindow
-from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.samplers import sampler
 from mrct_runtime.synthesis import Sampling, synthesize
 from mrct_runtime.translate import AIR_HU, conditioned
 
@@ -28,6 +28,10 @@ STEPS: dict[str, tuple[int, ...]] = {
     "ddpm": (20, 50, 100),
     "em": (20, 50, 100),
     "pc": (20, 50, 100),
+    "ddim": (10, 20, 50),
+    "dpmpp": (10, 20, 50),
+    "heun": (11, 21, 51),
+    "unipc": (10, 20, 50),
 }
 SAFE_PREDICTOR = {"predictor": "reverse-diffusion"}
 ODE_TOLERANCES = (1e-2, 1e-3)
@@ -119,7 +123,7 @@ def main() -> None:
     made.add_argument("data", type=Path, metavar="DATA")
     made.add_argument("--subjects", type=int, default=2)
     made.add_argument("--stride", type=int, default=12, help="every so many slices")
-    made.add_argument("--samplers", default=",".join(SAMPLERS))
+    made.add_argument("--samplers", default=",".join([*STEPS, "ode"]))
     made.add_argument("--bundle", type=Path, help="in place of the demonstration bundles")
     arguments = made.parse_args()
     folders = sorted((arguments.data / "test").iterdir())[: arguments.subjects]

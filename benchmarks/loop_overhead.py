@@ -18,10 +18,14 @@ from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.graph import GRAPHS
 from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers import SAMPLERS, Sampler
+from mrct_runtime.samplers.ddim import DenoisingImplicit
 from mrct_runtime.samplers.ddpm import Ancestral
+from mrct_runtime.samplers.dpmpp import MultistepDPM
 from mrct_runtime.samplers.em import EulerMaruyama
+from mrct_runtime.samplers.heun import Heun
 from mrct_runtime.samplers.ode import ProbabilityFlow
 from mrct_runtime.samplers.pc import PredictorCorrector
+from mrct_runtime.samplers.unipc import UnifiedPredictorCorrector
 from mrct_runtime.synthesis import Sampling, synthesize
 from mrct_train.network import Network
 from mrct_train.unet import UNetConfig
@@ -32,6 +36,10 @@ LOOPS: dict[str, Sampler] = {
     "em": EulerMaruyama(8),
     "pc": PredictorCorrector(8),
     "ode": ProbabilityFlow(rtol=1e3, atol=1e3),
+    "ddim": DenoisingImplicit(8),
+    "dpmpp": MultistepDPM(8),
+    "heun": Heun(8),
+    "unipc": UnifiedPredictorCorrector(8),
 }
 
 
@@ -68,7 +76,7 @@ def main() -> None:
     cond = np.random.default_rng(0).random((1, 128, 128))
     figures = {}
     for name, sampler in LOOPS.items():
-        process = DDPM() if SAMPLERS[name].process is DDPM else VESDE()
+        process = DDPM() if DDPM in SAMPLERS[name].families else VESDE()
         network = Stopwatch()
         started = time.perf_counter()
         synthesize(

@@ -37,7 +37,11 @@ _PLACEHOLDERS = {
 @click.option(
     "--sampler", type=click.Choice(list(SAMPLERS)), help="Of the slices. [the bundle's first]"
 )
-@click.option("--steps", type=int, help="Evaluations a sample of the slices. [the bundle's preset]")
+@click.option(
+    "--steps",
+    type=int,
+    help="Evaluations a sample of the slices. [the bundle's preset, or else the sampler's own]",
+)
 @click.option("--mc", type=int, help="Samples a slice. [10; direct: 1]")
 @engine_flags
 @click.option(

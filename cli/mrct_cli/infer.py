@@ -13,7 +13,7 @@ from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
-from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags
+from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -28,7 +28,13 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("study", type=PATH)
 @click.argument("out", type=PATH, required=False)
-@click.option("--sampler", type=click.Choice(list(SAMPLERS)), default="em", show_default=True)
+@click.option(
+    "--sampler",
+    type=click.Choice(list(SAMPLERS)),
+    default="em",
+    show_default=True,
+    help=f"What the model allows: {served()}.",
+)
 @click.option("--mc", type=int, help="Monte Carlo samples a slice. [10; direct: 1]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
 @click.option(

@@ -18,7 +18,10 @@ _OWN = "default"
 # What a field's name and default do not say; a field that is not listed here gets its flag all the same.
 _MEANINGS = {
     "steps": "Network evaluations a sample, or their upper limit for ode. For pc 1000 of them are 500 levels "
-    "of one predictor and one corrector step. The bundle has a preset for each sampler",
+    "of one predictor and one corrector step. A bundle has presets; without one the sampler's own is taken",
+    "grid": "Noise levels of ddim, dpmpp, heun and unipc: even in the seventh root of sigma, in its logarithm, or in t",
+    "sigma_min": "Noise level at which ddim, dpmpp, heun and unipc take the denoised image, std / alpha",
+    "eta": "Noise on the way: 0 none, 1 that of ancestral sampling (ddim) or of the SDE variant (dpmpp)",
     "eps": "Time at which sampling stops",
     "predictor": "Form of the predictor step",
     "correctors": "Langevin steps a level",
@@ -56,6 +59,15 @@ def sampler_flags(command: Command) -> Command:
     for field_name, owners in reversed(flags.items()):
         command = _flag(field_name, owners)(command)
     return command
+
+
+def served() -> str:
+    """Each family of models with the samplers that serve it, in a line."""
+    names: dict[str, list[str]] = {}
+    for name, kind in SAMPLERS.items():
+        for family in kind.families:
+            names.setdefault(family.__name__, []).append(name)
+    return "; ".join(f"{family}: {', '.join(found)}" for family, found in names.items())
 
 
 def chosen(context: click.Context) -> dict[str, Any]:

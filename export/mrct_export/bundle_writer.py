@@ -40,7 +40,7 @@ def default_presets(process: Process) -> dict[str, dict[str, Any]]:
     return {
         name: {"steps": kind().steps}
         for name, kind in SAMPLERS.items()
-        if isinstance(process, kind.process)
+        if isinstance(process, kind.families)
     }
 
 

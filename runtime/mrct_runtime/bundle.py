@@ -24,6 +24,7 @@ from mrct_runtime.onnx_header import OnnxHeader, Signature, read_header
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import sampler as build_sampler
 from mrct_runtime.samplers import sampler_class
+from mrct_runtime.samplers.checks import check_family
 
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
@@ -93,19 +94,21 @@ class Bundle:
         return self.manifest.mr_normalisation
 
     def preset(self, sampler: str) -> dict[str, Any]:
-        """The options of `sampler` that suit this network; a UsageError where it has none."""
-        presets = self.manifest.presets
-        sampler_class(sampler)
-        if sampler not in presets:
-            raise UsageError(
-                f"{self.manifest.name} has no preset for the sampler {sampler!r}; "
-                f"it has {', '.join(presets) or 'none'}"
-            )
+        """The options of `sampler` that suit this network, {} where none are stored; UsageError where it does not serve.
+
+        A sampler may be younger than a bundle: its own defaults then stand, of which `has_preset` tells.
+        """
+        check_family(sampler_class(sampler), self.process)
+        options = self.manifest.presets.get(sampler, {})
         try:
-            check_preset(self.process, sampler, presets[sampler])
+            check_preset(self.process, sampler, options)
         except UsageError as error:
             raise BundleError(f"{self.path / MANIFEST}: {error}") from error
-        return dict(presets[sampler])
+        return dict(options)
+
+    def has_preset(self, sampler: str) -> bool:
+        """False where `sampler` would run with defaults that know nothing of this network."""
+        return sampler in self.manifest.presets
 
     def translate(
         self,

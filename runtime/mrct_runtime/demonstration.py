@@ -13,8 +13,8 @@ _BY_PROCESS = {DDPM: "demo-ddpm.mrct", VESDE: "demo-sde.mrct", Direct: "demo-cnn
 
 
 def demonstration_bundle(sampler: str) -> Path:
-    """The demonstration bundle whose noise process the sampler serves."""
-    path = FOLDER / _BY_PROCESS[sampler_class(sampler).process]
+    """The demonstration bundle of the sampler's family, the first where it serves several."""
+    path = FOLDER / _BY_PROCESS[sampler_class(sampler).families[0]]
     if not path.is_dir():
         raise BundleError(
             f"this installation has no {path.name}, the demonstration model for sampler {sampler}; "

@@ -6,8 +6,10 @@ that steps each sample on its own asks once a sample.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -39,6 +41,10 @@ class Process(Protocol):
 
     def std(self, t: float) -> float:
         """The deviation of p_0t."""
+        ...
+
+    def time(self, sigma: float) -> float:
+        """The t at which std / alpha is `sigma`: what samplers that step in sigma ask the network at."""
         ...
 
     def f(self, t: float) -> float:
@@ -85,10 +91,10 @@ class VESDE:
         """S^t."""
         return math.exp(t * math.log(self.sigma))
 
-    def time(self, std: float) -> float:
-        """ln(1 + 2 std^2 ln S) / (2 ln S), the t at which the deviation is `std`."""
+    def time(self, sigma: float) -> float:
+        """ln(1 + 2 sigma^2 ln S) / (2 ln S), the t at which the deviation is `sigma`."""
         log_sigma = math.log(self.sigma)
-        return math.log1p(2 * std**2 * log_sigma) / (2 * log_sigma)
+        return math.log1p(2 * sigma**2 * log_sigma) / (2 * log_sigma)
 
 
 class Level(NamedTuple):
@@ -162,6 +168,10 @@ class DDPM:
         """sqrt(1 - abar(t))."""
         return math.sqrt(_sigmoid(-self._log_snr_at(t)))
 
+    def time(self, sigma: float) -> float:
+        """The t at which ln(alpha^2 / std^2) = -2 ln sigma, between grid times too; their ends for sigmas beyond."""
+        return (_invert(self.log_snr, -2 * math.log(sigma)) + 1) / self.steps
+
     def f(self, t: float) -> float:
         """-T beta(t) / 2, the drift of the VP-SDE that the chain discretises (Song et al. 2021, equation 11)."""
         return -(self.g(t) ** 2) / 2
@@ -221,6 +231,10 @@ class Direct:
         """0: no noise."""
         return 0.0
 
+    def time(self, sigma: float) -> float:  # noqa: ARG002 - the protocol's argument
+        """1, the only time."""
+        return 1.0
+
     def f(self, t: float) -> float:  # noqa: ARG002 - the protocol's argument
         """0: no drift."""
         return 0.0
@@ -238,6 +252,16 @@ def _interpolate(table: tuple[float, ...], at: float) -> float:
         return table[nearest]
     low = math.floor(at)
     return table[low] + (at - low) * (table[low + 1] - table[low])
+
+
+def _invert(table: tuple[float, ...], value: float) -> float:
+    """The fractional index at which a falling table has the value, as `_interpolate` reads it; the ends beyond them."""
+    if value >= table[0]:
+        return 0.0
+    if value <= table[-1]:
+        return len(table) - 1.0
+    above = bisect.bisect_right(table, -value, key=operator.neg) - 1
+    return above + (table[above] - value) / (table[above] - table[above + 1])
 
 
 def _sigmoid(x: float) -> float:

@@ -81,6 +81,17 @@ class Settings:
             series=series,
         )
 
+    def notes(self, bundle: Bundle) -> tuple[str, ...]:
+        """What is to be told of the choice: that the bundle has no preset for the sampler, where none was made."""
+        if self.recipe is not None or "steps" in self.options or bundle.has_preset(self.sampler):
+            return ()
+        own = self.sampling(bundle, "").sampler.steps
+        note = (
+            f"{bundle.manifest.name} has no preset for the sampler {self.sampler}: it takes the sampler's own "
+            f"{own} evaluations; `mrct tune` finds those that suit the network"
+        )
+        return (note,)
+
     def _samples(self, process: Process) -> int:
         if not isinstance(process, Direct):
             return Sampling.mc if self.mc is None else self.mc
@@ -231,7 +242,7 @@ def prepare(
     condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)
     seconds = {"reading": read - started, "preparing": time.perf_counter() - read}
     sampling = settings.sampling(bundle, source.uid)
-    warnings = (*source.notes, *_cut_off(lost, manifest.image))
+    warnings = (*source.notes, *settings.notes(bundle), *_cut_off(lost, manifest.image))
     return Job(bundle, settings, sampling, source, condition, body, warnings, seconds)
 
 

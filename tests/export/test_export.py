@@ -11,6 +11,7 @@ from perturbed_graph import perturbed
 from random_run import save_run
 
 import mrct_export.export as module
+from mrct_export.bundle_writer import default_presets
 from mrct_export.export import export
 from mrct_export.parity import Plan
 from mrct_runtime.bundle import METADATA_KEY, Bundle
@@ -93,7 +94,7 @@ def test_everything_that_belongs_to_the_model_comes_from_its_run(bundle_path: Pa
     assert manifest.training.subjects_sha256 == ("1" * 64, "2" * 64, "3" * 64)
     assert manifest.uncertainty == {}
     assert (manifest.training.steps, manifest.training.seconds) == (120, 90.0)
-    assert set(manifest.presets) == {"em", "pc", "ode"}
+    assert manifest.presets == default_presets(VESDE())
     assert "research use only" in manifest.notice
 
 

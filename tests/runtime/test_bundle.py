@@ -192,11 +192,18 @@ def test_a_device_without_an_engine_is_refused(path: Path) -> None:
 def test_every_sampler_of_its_process_has_a_preset(tmp_path: Path, process) -> None:
     bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", process))
     for name, kind in SAMPLERS.items():
-        if isinstance(process, kind.process):
+        if isinstance(process, kind.families):
             assert bundle.preset(name) == {"steps": kind().steps}
         else:
-            with pytest.raises(UsageError, match=f"no preset for the sampler '{name}'"):
+            with pytest.raises(UsageError, match=f"sampler {name} needs a "):
                 bundle.preset(name)
+
+
+def test_a_sampler_that_is_younger_than_the_bundle_has_its_own_defaults(path: Path) -> None:
+    edit(path, presets={"em": {"steps": 50}})
+    bundle = Bundle.load(path)
+    assert bundle.preset("dpmpp") == {}
+    assert [bundle.has_preset(name) for name in ("em", "dpmpp")] == [True, False]
 
 
 def test_an_unknown_sampler_is_a_usage_error(path: Path) -> None:

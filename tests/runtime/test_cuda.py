@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_device import FakeArray
-from sampler_oracles import PROCESSES
+from sampler_oracles import PAIRS
 
 from mrct_runtime import cuda as cuda_module
 from mrct_runtime.cuda import Cuda
@@ -18,7 +18,7 @@ from mrct_runtime.device import HOST, Device
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import EngineError
 from mrct_runtime.noise import Noise
-from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.samplers import sampler
 from mrct_runtime.synthesis import Sampling, synthesize
 
 
@@ -189,9 +189,8 @@ def test_a_gpu_is_a_device(cuda) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", list(SAMPLERS))
-def test_every_sampler_gives_on_a_gpu_what_it_gives_on_the_host(cuda, name) -> None:
-    process = PROCESSES[SAMPLERS[name].process]
+@pytest.mark.parametrize(("name", "process"), PAIRS)
+def test_every_sampler_gives_on_a_gpu_what_it_gives_on_the_host(cuda, name, process) -> None:
     built = sampler(name, SMALL.get(name, {"steps": 50}))
     cond = np.random.default_rng(0).random((2, 33, 31))
     plan = Sampling(built, mc=3, batch=4, series="1.2.3")
@@ -203,10 +202,12 @@ def test_every_sampler_gives_on_a_gpu_what_it_gives_on_the_host(cuda, name) -> N
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["ddpm", "em", "pc"])
-def test_a_whole_loop_is_kernels_alone(cuda, name) -> None:
+@pytest.mark.parametrize(
+    ("name", "process"), [pair for pair in PAIRS if pair[0] not in {"ode", "direct"}]
+)
+def test_a_whole_loop_is_kernels_alone(cuda, name, process) -> None:
     """CUDA refuses to record what waits or takes memory, and a graph lists the copies in it."""
-    process, shape = PROCESSES[SAMPLERS[name].process], (4, 1, 64, 64)
+    shape = (4, 1, 64, 64)
     built = sampler(name, {"steps": 6})
     with cuda.running():
         stream = cuda.xp.cuda.get_current_stream()

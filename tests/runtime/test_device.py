@@ -9,13 +9,14 @@ import fake_device
 import numpy as np
 import pytest
 from fake_device import FakeArray, FakeDevice, Tally
-from sampler_oracles import PROCESSES
+from sampler_oracles import PAIRS, PROCESSES
 
 from mrct_runtime.arrays import array_namespace
 from mrct_runtime.device import HOST, Device
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import DeviceMemoryError
+from mrct_runtime.process import VESDE, Process
 from mrct_runtime.samplers import SAMPLERS, sampler
 from mrct_runtime.synthesis import Sampling, synthesize
 
@@ -29,8 +30,20 @@ OPTIONS = [
     ("pc", {"predictor": "reverse-diffusion"}),
     ("ode", {"rtol": 1e-3, "atol": 1e-3}),
     ("ode", {"rtol": 1e-3, "atol": 1e-3, "denoise": False}),
+    ("ddim", {}),
+    ("ddim", {"eta": 1.0}),
+    ("dpmpp", {}),
+    ("dpmpp", {"eta": 1.0}),
+    ("heun", {}),
+    ("unipc", {"grid": "karras"}),
     ("direct", {}),
 ]
+CASES = [
+    (name, PROCESSES[family], options)
+    for name, options in OPTIONS
+    for family in SAMPLERS[name].families
+]
+OF_SET_LENGTH = [case for case in CASES if case[0] not in {"ode", "direct"}]
 
 
 def cond(slices: int = 2, size: int = 10) -> np.ndarray:
@@ -42,11 +55,7 @@ def plan(name: str, **options) -> Sampling:
     return Sampling(sampler(name, steps | options), mc=3, batch=4, series="1.2.3")
 
 
-def engine(name: str, device) -> Analytic:
-    return Analytic(PROCESSES[SAMPLERS[name].process], device=device)
-
-
-def seen(name: str, **options) -> tuple[list[Tally], Tally]:
+def seen(name: str, process: Process, **options) -> tuple[list[Tally], Tally]:
     """What the device was asked for between one evaluation and the next, in one batch, and in all."""
     device, tallies = FakeDevice(), []
 
@@ -61,9 +70,8 @@ def seen(name: str, **options) -> tuple[list[Tally], Tally]:
 
         return eps
 
-    process = PROCESSES[SAMPLERS[name].process]
     one = Sampling(sampler(name, {"steps": STEPS.get(name, 12)} | options), mc=3, batch=3)
-    synthesize(WrappedEngine(engine(name, device), watch), process, cond(1), one)
+    synthesize(WrappedEngine(Analytic(process, device=device), watch), process, cond(1), one)
     return [b.since(a) for a, b in pairwise(tallies)], device.tally
 
 
@@ -71,19 +79,18 @@ def test_the_registry_is_covered() -> None:
     assert {name for name, _ in OPTIONS} == set(SAMPLERS)
 
 
-@pytest.mark.parametrize(("name", "options"), OPTIONS)
-def test_every_sampler_gives_on_a_device_what_it_gives_on_the_host(name, options) -> None:
-    process, samples = PROCESSES[SAMPLERS[name].process], {HOST: [], "device": []}
-    device = FakeDevice()
+@pytest.mark.parametrize(("name", "process", "options"), CASES)
+def test_every_sampler_gives_on_a_device_what_it_gives_on_the_host(name, process, options) -> None:
+    samples, device = {HOST: [], "device": []}, FakeDevice()
     on_host = synthesize(
-        engine(name, HOST),
+        Analytic(process, device=HOST),
         process,
         cond(),
         plan(name, **options),
         samples=lambda *sample: samples[HOST].append(sample),
     )
     there = synthesize(
-        engine(name, device),
+        Analytic(process, device=device),
         process,
         cond(),
         plan(name, **options),
@@ -100,9 +107,9 @@ def test_every_sampler_gives_on_a_device_what_it_gives_on_the_host(name, options
         np.testing.assert_array_equal(sample, expected)
 
 
-@pytest.mark.parametrize(("name", "options"), [o for o in OPTIONS if o[0] in {"ddpm", "em", "pc"}])
-def test_between_evaluations_nothing_is_copied_and_nobody_waits(name, options) -> None:
-    steps, _ = seen(name, **options)
+@pytest.mark.parametrize(("name", "process", "options"), OF_SET_LENGTH)
+def test_between_evaluations_nothing_is_copied_and_nobody_waits(name, process, options) -> None:
+    steps, _ = seen(name, process, **options)
     assert len(steps) == 11
     for step in steps:
         assert (step.uploads, step.downloads, step.waits) == (0, 0, 0)
@@ -110,7 +117,7 @@ def test_between_evaluations_nothing_is_copied_and_nobody_waits(name, options) -
 
 
 def test_the_adaptive_ode_reads_its_errors_back_once_in_six_evaluations() -> None:
-    steps, _ = seen("ode", rtol=1e-3, atol=1e-3)
+    steps, _ = seen("ode", VESDE(), rtol=1e-3, atol=1e-3)
     starting, finish = 2, 1
     waits = [step.waits for step in steps[starting:-finish]]
     assert len(waits) > 24
@@ -118,12 +125,12 @@ def test_the_adaptive_ode_reads_its_errors_back_once_in_six_evaluations() -> Non
     assert all(step.uploads <= 4 for step in steps)
 
 
-@pytest.mark.parametrize("name", ["ddpm", "em", "pc", "direct"])
+@pytest.mark.parametrize(("name", "process"), [pair for pair in PAIRS if pair[0] != "ode"])
 def test_the_condition_and_the_rows_go_up_once_a_batch_and_only_what_is_finished_comes_down(
-    name,
+    name, process
 ) -> None:
-    process, device = PROCESSES[SAMPLERS[name].process], FakeDevice()
-    synthesize(engine(name, device), process, cond(4), plan(name))
+    device = FakeDevice()
+    synthesize(Analytic(process, device=device), process, cond(4), plan(name))
     batches, slices = 3, 4
     assert device.tally.uploads == 2 * batches
     assert device.tally.downloads == batches + 2 * slices
@@ -131,11 +138,21 @@ def test_the_condition_and_the_rows_go_up_once_a_batch_and_only_what_is_finished
 
 @pytest.mark.parametrize(
     ("name", "options", "images", "launches"),
-    [("em", {}, 11, 5), ("pc", {}, 14, 12), ("ddpm", {}, 22, 10)],
+    [
+        ("em", {}, 11, 5),
+        ("pc", {}, 14, 12),
+        ("ddpm", {}, 22, 10),
+        ("ddim", {}, 15, 6),
+        ("ddim", {"eta": 1.0}, 21, 9),
+        ("dpmpp", {}, 22, 9),
+        ("dpmpp", {"eta": 1.0}, 28, 12),
+        ("heun", {}, 20, 9),
+        ("unipc", {}, 37, 16),
+    ],
 )
 def test_a_step_moves_few_bytes_beside_those_of_a_network(name, options, images, launches) -> None:
     """In images of the batch that are read or written: 10 x 512 x 512 in float32 are 10.5 MB, 10 us of an RTX 4090."""
-    steps, _ = seen(name, **options)
+    steps, _ = seen(name, PROCESSES[SAMPLERS[name].families[0]], **options)
     image = 3 * 10 * 10 * 4
     moved = [step.traffic / image for step in steps]
     assert sum(moved) / len(moved) <= images
@@ -149,9 +166,9 @@ def test_short_memory_gives_back_what_is_kept_and_goes_on_with_the_same_noise() 
                 raise DeviceMemoryError("out of memory")
             return super().bind(cond)
 
-    process, device = PROCESSES[SAMPLERS["em"].process], FakeDevice()
+    process, device = VESDE(), FakeDevice()
     found = synthesize(Small(process, device=device), process, cond(), plan("em"))
-    whole = synthesize(engine("em", HOST), process, cond(), plan("em"))
+    whole = synthesize(Analytic(process, device=HOST), process, cond(), plan("em"))
     np.testing.assert_array_equal(found.mean, whole.mean)
     assert (found.batch, device.trims) == (1, 2)
 

@@ -30,6 +30,21 @@ def test_ve_time_inverts_the_deviation() -> None:
         assert process.time(process.std(t)) == pytest.approx(t, rel=1e-12)
 
 
+@pytest.mark.parametrize("process", [*PROCESSES, DDPM(steps=7)])
+def test_time_inverts_sigma_between_grid_times_too(process: Process) -> None:
+    times = np.linspace(process.t_min, 1.0, 1777).tolist()
+    found = [process.time(process.std(t) / process.alpha(t)) for t in times]
+    np.testing.assert_allclose(found, times, rtol=1e-10)
+    assert all(a < b for a, b in itertools.pairwise(found))
+
+
+def test_a_discrete_process_has_no_time_beyond_its_ends() -> None:
+    process = DDPM()
+    assert process.time(1e-9) == process.t_min
+    assert process.time(1e9) == process.t_max
+    assert DDPM(steps=1).time(0.5) == 1
+
+
 def test_ddpm_tables_are_the_linear_schedules_products() -> None:
     process = DDPM()
     logs = math.fsum(math.log1p(-(1e-4 + (0.02 - 1e-4) * i / 999)) for i in range(1000))

@@ -24,7 +24,7 @@ def plan(name: str, **changes) -> Sampling:
 
 
 def run(name: str, cond: np.ndarray, engine=None, **changes):
-    process = PROCESSES[SAMPLERS[name].process]
+    process = PROCESSES[SAMPLERS[name].families[0]]
     slices = changes.pop("slices", None)
     progress = changes.pop("progress", None)
     return synthesize(
@@ -34,7 +34,7 @@ def run(name: str, cond: np.ndarray, engine=None, **changes):
 
 def samples(name: str, cond: np.ndarray, mc: int) -> np.ndarray:
     """[S, n, H, W], each drawn alone."""
-    process = PROCESSES[SAMPLERS[name].process]
+    process = PROCESSES[SAMPLERS[name].families[0]]
     built = plan(name).sampler
     drawn = np.empty((len(cond), mc, *cond.shape[1:]))
     for s in range(len(cond)):
@@ -158,7 +158,7 @@ def test_a_value_that_is_not_finite_names_slice_and_sample(name: str) -> None:
 
             return broken
 
-    process = PROCESSES[SAMPLERS[name].process]
+    process = PROCESSES[SAMPLERS[name].families[0]]
     with pytest.raises(NumericError, match="sample 2 of slice 0 has values that are not finite"):
         run(name, study(), engine=Broken(process))
 
@@ -219,7 +219,7 @@ class Small(Analytic):
 def test_short_memory_halves_the_batch_and_draws_the_same_samples(
     name, room, largest, error
 ) -> None:
-    process = PROCESSES[SAMPLERS[name].process]
+    process = PROCESSES[SAMPLERS[name].families[0]]
     small = Small(process)
     object.__setattr__(small, "room", room)
     object.__setattr__(small, "error", error)

@@ -136,6 +136,23 @@ def test_the_default_batch_does_not_change_with_what_it_must_not(bundle, study):
     assert np.array_equal(means[0], means[2])
 
 
+def test_a_sampler_without_a_preset_runs_with_its_own_and_says_so(tmp_path, study):
+    path = write_tiny_bundle(tmp_path / "old.mrct", size=24)
+    bundle = rewrite(path, presets={"em": {"steps": 50}})
+    job = prepare(bundle, study, Settings("unipc"))
+    assert job.sampling.sampler.steps == 20
+    (line,) = [line for line in job.warnings if "preset" in line]
+    assert (
+        "old has no preset for the sampler unipc: it takes the sampler's own 20 evaluations" in line
+    )
+    for quiet in (
+        Settings("em"),
+        Settings("unipc", options={"steps": 8}),
+        Settings(recipe="paper"),
+    ):
+        assert quiet.notes(bundle) == ()
+
+
 def test_settings_come_from_the_preset_then_the_recipe_then_the_options(bundle):
     preset = bundle.preset("em")
     assert Settings().sampling(bundle, "").sampler.steps == preset["steps"]

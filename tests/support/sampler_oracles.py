@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gaussian_modes import Modes
+from sigma_oracles import ddim_oracle, dpmpp_oracle, heun_oracle, unipc_oracle
 
 from mrct_runtime.arrays import Array, Denoiser, Time
 from mrct_runtime.engines.analytic import schedule
 from mrct_runtime.process import DDPM, VESDE, Direct, Process
+from mrct_runtime.samplers import SAMPLERS
 from mrct_runtime.samplers.ddpm import Ancestral
 from mrct_runtime.samplers.direct import OneEvaluation
 from mrct_runtime.samplers.em import EulerMaruyama
@@ -25,18 +27,8 @@ from mrct_runtime.samplers.predictors import PREDICTORS, uniform_levels
 
 PROCESSES: dict[type[Any], Process] = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
 
-
-@dataclass
-class Modes:
-    """Mean and variance of independent Gaussian modes under linear maps."""
-
-    mean: Array
-    variance: Array
-
-    def affine(self, scale: Array | float, shift: Array | float, deviation: float = 0.0) -> None:
-        """x <- scale x + shift + deviation z."""
-        self.mean = scale * self.mean + shift
-        self.variance = scale**2 * self.variance + deviation**2
+PAIRS = [(name, PROCESSES[family]) for name in SAMPLERS for family in SAMPLERS[name].families]
+"""Every sampler with every process that it serves."""
 
 
 def predict(modes: Modes, m: Array, s2: Array, std: float, step: tuple[float, float]) -> None:
@@ -110,6 +102,10 @@ ORACLES: dict[str, Callable[[Any, Any, Array, Array], Modes]] = {
     "em": em_oracle,
     "pc": pc_oracle,
     "ode": ode_oracle,
+    "ddim": ddim_oracle,
+    "dpmpp": dpmpp_oracle,
+    "heun": heun_oracle,
+    "unipc": unipc_oracle,
     "direct": direct_oracle,
 }
 

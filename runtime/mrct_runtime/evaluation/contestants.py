@@ -14,6 +14,7 @@ from mrct_runtime.manifest import Method
 from mrct_runtime.paired import Preparation
 from mrct_runtime.process import Direct
 from mrct_runtime.samplers import RECIPES, adapts, sampler_class
+from mrct_runtime.samplers.checks import family_names
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.translate import Settings
 
@@ -85,7 +86,7 @@ def contestants(
         if all(name != served for served, _ in pairs):
             raise UsageError(
                 f"no bundle here serves the sampler {name}; leave it out of --samplers or add a bundle "
-                f"of a {sampler_class(name).process.__name__} model"
+                f"of a {family_names(sampler_class(name))} model"
             )
     for bundle in bundles:
         if all(bundle is not served for _, served in pairs):
@@ -111,7 +112,7 @@ def contestants(
 
 def _settings(name: str, settings: Settings) -> Settings:
     """The settings for this sampler; one without a published recipe keeps the bundle's preset."""
-    direct = sampler_class(name).process is Direct
+    direct = Direct in sampler_class(name).families
     published = settings.recipe is not None and name in RECIPES[settings.recipe]
     return Settings(
         sampler=name,
@@ -135,7 +136,7 @@ def _presets(bundles: Sequence[Bundle]) -> list[str]:
 
 
 def _serves(name: str, bundle: Bundle) -> bool:
-    return isinstance(bundle.process, sampler_class(name).process)
+    return isinstance(bundle.process, sampler_class(name).families)
 
 
 def _title(name: str, bundle: Bundle) -> str:

@@ -38,7 +38,7 @@ def survey(
     With `allow_training_subjects` that is a warning.
     """
     slices, body = {}, {}
-    warnings = [*_unknown_training(runners)]
+    warnings = [*_unknown_training(runners), *_untuned(runners)]
     for subject in subjects:
         for preparation in dict.fromkeys(each.preparation for each in runners):
             case = load_case(subject, preparation, selection)
@@ -91,6 +91,11 @@ def _unknown_training(runners: Sequence[Contestant]) -> Iterator[str]:
                 f"{bundle.manifest.name} does not say which {training.subjects} subjects it was trained on; "
                 "make sure yourself that none of them is evaluated"
             )
+
+
+def _untuned(runners: Sequence[Contestant]) -> Iterator[str]:
+    for runner in runners:
+        yield from runner.settings.notes(runner.bundle)
 
 
 def _beyond_window(case: Case, bundles: Sequence[Bundle]) -> Iterator[str]:

@@ -12,11 +12,15 @@ from typing import Any, ClassVar, Protocol
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Process
+from mrct_runtime.samplers.ddim import DenoisingImplicit
 from mrct_runtime.samplers.ddpm import Ancestral
 from mrct_runtime.samplers.direct import OneEvaluation
+from mrct_runtime.samplers.dpmpp import MultistepDPM
 from mrct_runtime.samplers.em import EulerMaruyama
+from mrct_runtime.samplers.heun import Heun
 from mrct_runtime.samplers.ode import ProbabilityFlow
 from mrct_runtime.samplers.pc import PredictorCorrector
+from mrct_runtime.samplers.unipc import UnifiedPredictorCorrector
 
 
 class Sampler(Protocol):
@@ -24,8 +28,8 @@ class Sampler(Protocol):
 
     name: ClassVar[str]
     """What --sampler calls it."""
-    process: ClassVar[type[Any]]
-    """The family of noise processes that it serves."""
+    families: ClassVar[tuple[type[Any], ...]]
+    """The classes of noise processes that it serves."""
 
     @property
     def steps(self) -> int:
@@ -48,7 +52,17 @@ class Sampler(Protocol):
 
 SAMPLERS: dict[str, type[Any]] = {
     kind.name: kind
-    for kind in (Ancestral, EulerMaruyama, PredictorCorrector, ProbabilityFlow, OneEvaluation)
+    for kind in (
+        Ancestral,
+        EulerMaruyama,
+        PredictorCorrector,
+        ProbabilityFlow,
+        DenoisingImplicit,
+        MultistepDPM,
+        Heun,
+        UnifiedPredictorCorrector,
+        OneEvaluation,
+    )
 }
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {

@@ -29,11 +29,16 @@ def check_flag(name: str, value: object) -> None:
 
 def check_family(sampler: Any, process: Process) -> None:
     """UsageError unless the sampler, or every sampler of the class, serves the process."""
-    if not isinstance(process, sampler.process):
+    if not isinstance(process, sampler.families):
         raise UsageError(
-            f"sampler {sampler.name} needs a {sampler.process.__name__} model, this one is a "
+            f"sampler {sampler.name} needs a {family_names(sampler)} model, this one is a "
             f"{type(process).__name__} model: choose another --sampler or another bundle"
         )
+
+
+def family_names(sampler: Any) -> str:
+    """The processes that the sampler serves, in words."""
+    return " or ".join(family.__name__ for family in sampler.families)
 
 
 def check_trained_at(t: float, process: Process) -> None:

@@ -30,7 +30,7 @@ class Ancestral:
     """
 
     name: ClassVar[str] = "ddpm"
-    process: ClassVar[type[DDPM]] = DDPM
+    families: ClassVar[tuple[type[DDPM]]] = (DDPM,)
 
     steps: int = 1000
     variance: Variance = "fixed-small"

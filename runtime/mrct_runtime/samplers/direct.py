@@ -16,7 +16,7 @@ class OneEvaluation:
     """x_0(y). Nothing is random in it, so one sample a slice is all there is; `steps` is 1."""
 
     name: ClassVar[str] = "direct"
-    process: ClassVar[type[Direct]] = Direct
+    families: ClassVar[tuple[type[Direct]]] = (Direct,)
 
     steps: int = 1
 

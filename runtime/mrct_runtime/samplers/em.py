@@ -32,7 +32,7 @@ class EulerMaruyama:
     """
 
     name: ClassVar[str] = "em"
-    process: ClassVar[type[VESDE]] = VESDE
+    families: ClassVar[tuple[type[VESDE]]] = (VESDE,)
 
     steps: int = 1000
     eps: float | None = None

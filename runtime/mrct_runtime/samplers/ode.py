@@ -28,7 +28,7 @@ class ProbabilityFlow:
     """
 
     name: ClassVar[str] = "ode"
-    process: ClassVar[type[VESDE]] = VESDE
+    families: ClassVar[tuple[type[VESDE]]] = (VESDE,)
 
     steps: int = 1000
     eps: float = 1e-3

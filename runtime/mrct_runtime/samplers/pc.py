@@ -35,7 +35,7 @@ class PredictorCorrector:
     """
 
     name: ClassVar[str] = "pc"
-    process: ClassVar[type[VESDE]] = VESDE
+    families: ClassVar[tuple[type[VESDE]]] = (VESDE,)
 
     steps: int = 1000
     eps: float | None = None
