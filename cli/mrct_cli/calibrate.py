@@ -13,12 +13,12 @@ from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
+from mrct_cli.validation import validation_subjects
 from mrct_runtime.errors import NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from mrct_runtime.evaluation.calibration import Calibration, Reliability, Voxels
-    from mrct_runtime.evaluation.cases import Selection
     from mrct_runtime.evaluation.contestants import Contestant
     from mrct_runtime.evaluation.recalibration import Recalibration
     from mrct_runtime.evaluation.runner import Evaluator
@@ -88,7 +88,7 @@ def calibrate(
     plan = Plan(
         samplers=tuple(samplers) or None,
         settings=Settings(mc=mc, seed=seed, target=target(context)),
-        selection=_selection(data, subjects, slices, split),
+        selection=validation_subjects(data, subjects, slices, split),
     )
     # an earlier fit on these subjects is no reason to warn of them
     unfitted = replace(bundle, manifest=bundle.manifest.model_copy(update={"uncertainty": {}}))
@@ -109,25 +109,6 @@ def calibrate(
     if not quiet:
         end = "left as it is" if dry_run else "holds the recalibration now"
         click.echo(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
-
-
-def _selection(data: Path, pattern: str, slices: int | None, split: Path | None) -> Selection:
-    from mrct_runtime.evaluation.cases import Selection
-
-    folder = data.resolve()
-    if folder.name == "test" and (folder.parent / "train").is_dir():
-        raise UsageError(
-            f"{data} holds the test subjects of a data set, which must stay unseen; "
-            "give as DATA a folder of validation subjects, or the whole data set with --split"
-        )
-    if split is not None:
-        return Selection(pattern=pattern, slices=slices, split=split, part="validation")
-    if (data / "test").is_dir():
-        raise UsageError(
-            f"{data} has a folder of test subjects, which must stay unseen; give --split, "
-            "or as DATA a folder of validation subjects"
-        )
-    return Selection(pattern=pattern, slices=slices)
 
 
 def _refuse_single_samples(evaluator: Evaluator) -> None:

@@ -60,6 +60,7 @@ def failing():
         ("main_export", ["--help"]),
         ("main", ["eval", "--help"]),
         ("main", ["calibrate", "--help"]),
+        ("main", ["tune", "--help"]),
         ("main", ["check", "--help"]),
         ("main", ["phantom", "--help"]),
     ],

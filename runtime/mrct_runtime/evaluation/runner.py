@@ -22,8 +22,8 @@ from mrct_runtime.evaluation.drawn import Drawn, draw
 from mrct_runtime.evaluation.groups import group_of, members, overall
 from mrct_runtime.evaluation.pictured import pictures
 from mrct_runtime.evaluation.results import Data, Evaluation, Pictures, Run, SubjectScores
-from mrct_runtime.evaluation.scoring import Ruler, average
-from mrct_runtime.evaluation.survey import survey
+from mrct_runtime.evaluation.scoring import Ruler, average, mean_std_hu
+from mrct_runtime.evaluation.survey import Survey, survey
 from mrct_runtime.evaluation.voxels import body_voxels, recalibration_of, worth
 from mrct_runtime.translate import Settings
 
@@ -70,7 +70,7 @@ class Evaluator:
             allow_training_subjects=plan.allow_training_subjects,
         )
         self.groups = members([subject.name for subject in self.subjects], plan.groups)
-        self._name = folder.resolve().name
+        self._folder = folder
 
     def run(self, show: Show = lambda _: None) -> tuple[Evaluation, tuple[Pictures, ...]]:
         """The scores, and pictures of one slice of a subject or two."""
@@ -85,7 +85,8 @@ class Evaluator:
                     shown.append(pictures(contestant, engine, case, drawn))
         runs = tuple(self._run(each, scored[each.label]) for each in self.contestants)
         measured = conditions(self.plan, max(each.mc for each in self.contestants))
-        return Evaluation(measured, self._data(), runs), tuple(shown)
+        found = data_of(self._folder, self.plan, self.survey, self.groups)
+        return Evaluation(measured, found, runs), tuple(shown)
 
     def drawn(self, show: Show = lambda _: None) -> Iterator[tuple[Contestant, Case, Drawn]]:
         """Every case through every contestant, for who asks for samples and no scores."""
@@ -123,14 +124,12 @@ class Evaluator:
     def _scores(self, contestant: Contestant, case: Case, drawn: Drawn) -> SubjectScores:
         window, ruler = contestant.bundle.window, self.plan.ruler
         single = mean = ruler.scores(case, drawn.means, window)
-        mean_std_hu = paper_std = None
+        deviation = paper_std = None
         if drawn.n > 1:
             samples = (drawn.sample(k) for k in range(drawn.n))
             single = average([ruler.scores(case, images, window) for images in samples])
-            std = np.concatenate([moments.std for moments in drawn.moments])
-            body = np.concatenate([part.slices.body for part in case.parts])
-            mean_std_hu = float(std[body].mean()) * window.width if body.any() else None
-            paper_std = float(std.mean())
+            deviation = mean_std_hu(case, drawn.moments, window)
+            paper_std = float(np.concatenate([each.std for each in drawn.moments]).mean())
         return SubjectScores(
             subject=case.name,
             group=group_of(case.name, self.plan.groups),
@@ -138,7 +137,7 @@ class Evaluator:
             dimensions=case.dimensions,
             single=single,
             mean=mean,
-            mean_std_hu=mean_std_hu,
+            mean_std_hu=deviation,
             paper_std=paper_std,
             seconds_a_slice=drawn.seconds / case.slices,
         )
@@ -175,13 +174,15 @@ class Evaluator:
         apart = [names[0] for names in list(self.groups.values())[1:]]
         return (apart or [subject.name for subject in self.subjects])[:MOST_PICTURED]
 
-    def _data(self) -> Data:
-        return Data(
-            name=self._name,
-            subjects=len(self.subjects),
-            slices=sum(self.survey.slices.values()),
-            groups=self.groups,
-            body=self.survey.body,
-            part=self.plan.selection.text,
-            warnings=self.survey.warnings,
-        )
+
+def data_of(folder: Path, plan: Plan, found: Survey, groups: Mapping[str, tuple[str, ...]]) -> Data:
+    """What of the data set is evaluated, for a report."""
+    return Data(
+        name=folder.resolve().name,
+        subjects=len(found.slices),
+        slices=sum(found.slices.values()),
+        groups=groups,
+        body=found.body,
+        part=plan.selection.text,
+        warnings=found.warnings,
+    )

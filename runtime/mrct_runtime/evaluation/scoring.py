@@ -16,6 +16,7 @@ from mrct_runtime.evaluation.cases import Case, Part
 from mrct_runtime.evaluation.metrics import SYNTHRAD_2023, SYNTHRAD_2025, HuRange
 from mrct_runtime.evaluation.tissue import tissues
 from mrct_runtime.intensity import HuWindow
+from mrct_runtime.synthesis import Moments
 
 Images: TypeAlias = Sequence[NDArray[Any]]
 """An image [S, N, N] for every part of a case, in units of the network."""
@@ -75,6 +76,13 @@ class Ruler:
         for tissue, where in tissues(truth).items():
             found[f"mae_{tissue}_hu"] = metrics.mae(truth, image, where & body)
         return found
+
+
+def mean_std_hu(case: Case, moments: Sequence[Moments], window: HuWindow) -> float | None:
+    """The samples' deviation averaged over the body, on the model grid; None where no voxel lies in it."""
+    std = np.concatenate([each.std for each in moments])
+    body = np.concatenate([part.slices.body for part in case.parts])
+    return float(std[body].mean()) * window.width if body.any() else None
 
 
 def average(scores: Sequence[dict[str, float]]) -> dict[str, float]:
