@@ -20,9 +20,16 @@ from mrct_runtime.samplers import SAMPLERS
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
     from mrct_runtime.translate import Job
+    from mrct_runtime.warm_start import WarmStart
 
 # Folders and series are often named after patients.
-_PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "series": "SERIES"}
+_PLACEHOLDERS = {
+    "study": "STUDY",
+    "out": "OUT",
+    "bundle_path": "BUNDLE",
+    "series": "SERIES",
+    "warm_start": "BUNDLE",
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,6 +56,17 @@ _PLACEHOLDERS = {"study": "STUDY", "out": "OUT", "bundle_path": "BUNDLE", "serie
 @recipe_flag
 @sampler_flags
 @click.option(
+    "--warm-start",
+    type=PATH,
+    metavar="BUNDLE",
+    help="Start from the image of this direct network (CNN, WGAN-GP) and some noise.",
+)
+@click.option(
+    "--warm-sigma",
+    type=float,
+    help="That noise, std / alpha: more keeps more of the deviation. [4 deviations of the training's CT]",
+)
+@click.option(
     "--raw-uncertainty",
     is_flag=True,
     help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
@@ -70,6 +88,8 @@ def infer(
     bundle_path: Path | None,
     series: str | None,
     recipe: str,
+    warm_start: Path | None,
+    warm_sigma: float | None,
     raw_uncertainty: bool,
     batch: int | None,
     dry_run: bool,
@@ -97,6 +117,7 @@ def infer(
         recipe=published(recipe),
         target=target(context),
         raw_uncertainty=raw_uncertainty,
+        warm_start=_warm_start(warm_start, warm_sigma),
     )
     tell = _silence if quiet else _to_stderr
     bundle = Bundle.load(bundle_path or _demonstration(sampler, tell))
@@ -134,6 +155,17 @@ def _run(job: Job, tell: Callable[[str], None], *, quiet: bool) -> Result:
             return job.run(engine, watch.batch_finished, watch.evaluated)
     finally:
         engine.close()
+
+
+def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:
+    from mrct_runtime.bundle import Bundle
+    from mrct_runtime.warm_start import WarmStart
+
+    if path is None:
+        if sigma is not None:
+            raise UsageError("--warm-sigma is the noise of a warm start: give --warm-start")
+        return None
+    return WarmStart(Bundle.load(path), sigma)
 
 
 def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:

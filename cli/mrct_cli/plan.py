@@ -28,6 +28,8 @@ def plan_lines(job: Job) -> Iterator[str]:
         f"{image.size} x {image.size} pixels of {image.spacing_mm:g} mm"
     )
     yield f"sampler: {sampling.sampler!r}"
+    if job.started is not None:
+        yield f"start:   {job.started}"
     most, samples = _most(job), "sample" if sampling.mc == 1 else "samples"
     yield (
         f"work:    {sampling.mc} {samples} a slice, {most}{job.evaluations} network evaluations, "

@@ -145,6 +145,11 @@ class DDPM:
         """1, the time of the prior."""
         return 1.0
 
+    @property
+    def levels(self) -> int:
+        """The noise levels up to t_max."""
+        return round(self.t_max * self.steps)
+
     @cached_property
     def beta(self) -> tuple[float, ...]:
         """beta_i [T + 1], linear in i; beta_0 = 0."""
@@ -181,16 +186,16 @@ class DDPM:
         return math.sqrt(self.steps * _interpolate(self.beta[1:], t * self.steps - 1))
 
     def respaced(self, steps: int) -> tuple[Level, ...]:
-        """The levels of a chain of K steps, t descending from 1.
+        """The levels of a chain of K steps, t descending from t_max.
 
         Every beta is recomputed from the strided abar (Nichol & Dhariwal 2021, equation 19): with the unstrided
         betas the chain would remove too little noise.
         """
-        if not 1 <= steps <= self.steps:
+        if not 1 <= steps <= self.levels:
             raise UsageError(
-                f"this DDPM can be sampled in 1 to {self.steps} steps, got {steps}: change --steps"
+                f"this DDPM can be sampled in 1 to {self.levels} steps, got {steps}: change --steps"
             )
-        indices = [0, *(round(k * self.steps / steps) for k in range(1, steps + 1))]
+        indices = [0, *(round(k * self.levels / steps) for k in range(1, steps + 1))]
         levels = (
             Level(
                 i / self.steps,
@@ -204,6 +209,50 @@ class DDPM:
 
     def _log_snr_at(self, t: float) -> float:
         return _interpolate(self.log_snr, t * self.steps - 1)
+
+
+@dataclass(frozen=True)
+class StartedVESDE(VESDE):
+    """The same process whose prior is its state at `start`: for samples that begin with less noise."""
+
+    start: float = 1.0
+
+    @property
+    def t_max(self) -> float:
+        """`start`."""
+        return self.start
+
+
+@dataclass(frozen=True)
+class StartedDDPM(DDPM):
+    """The same process whose prior is its state at `start`, one of its levels."""
+
+    start: float = 1.0
+
+    @property
+    def t_max(self) -> float:
+        """`start`."""
+        return self.start
+
+
+def started(process: Process, sigma: float) -> Process:
+    """The process with its prior where std / alpha is `sigma`, of a discrete one at the next level above.
+
+    UsageError where that lies outside the process.
+    """
+    if not isinstance(process, VESDE | DDPM):
+        raise UsageError(f"a {type(process).__name__} model has no noise to start from")
+    low, high = (process.std(t) / process.alpha(t) for t in (process.t_min, process.t_max))
+    if not low < sigma < high:
+        raise UsageError(
+            f"samples can start at a sigma between {low:.4g} and {high:.4g}, got {sigma:g}"
+        )
+    t = process.time(sigma)
+    if isinstance(process, VESDE):
+        return StartedVESDE(process.sigma, process.t_min, t)
+    # a time that is a level's but for rounding is that level
+    start = math.ceil(t * process.steps - 1e-9) / process.steps
+    return StartedDDPM(process.steps, process.beta_start, process.beta_end, start)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             "noise": "Philox4x32-10, Box-Muller",
             "batch": sampling.batch,
             "prior_mean": sampling.prior_mean,
+            "started": None if result.started is None else asdict(result.started),
         },
         "uncertainty": _uncertainty(result),
         "model": _model(result),

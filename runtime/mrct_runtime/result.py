@@ -23,6 +23,7 @@ from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
+from mrct_runtime.warm_start import Started
 
 CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
@@ -76,6 +77,8 @@ class Result:
     counters: Counters
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
+    started: Started | None = None
+    """Where samples started, None for pure noise."""
 
     def __post_init__(self) -> None:
         for name, volume in (("mean", self.mean_hu), ("standard deviation", self.std_hu)):
@@ -114,6 +117,8 @@ class Result:
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training
         text = f"Model trained on: {training.data}. {self.sampling.sampler!r}."
+        if self.started is not None:
+            text += f" Started from {self.started}."
         if fitted := self.uncertainty.recalibration:
             text += f" Deviation recalibrated on {fitted.subjects} subjects: {fitted.data}."
         return Derivation(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, array_namespace
 from mrct_runtime.denoisers import Counted
@@ -22,6 +23,9 @@ from mrct_runtime.noise import Noise
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import Sampler
 
+Guess: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""x_0 of a condition, both [B, 1, H, W] on the host: its network may have a device or a queue of its own."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -29,6 +33,7 @@ class Sampling:
 
     `mc` samples a slice; `batch` rows at once, fewer where the engine takes fewer; `prior_mean` is the data's mean,
     which the prior keeps as alpha(t_max) m: std(t_max) alone does not quite forget it. `series` keys the noise.
+    `guess` gives in its place an image of the condition, for a process that starts with little noise.
     """
 
     sampler: Sampler
@@ -37,6 +42,7 @@ class Sampling:
     batch: int = 10
     prior_mean: float = 0.0
     series: str = ""
+    guess: Guess | None = None
 
     def __post_init__(self) -> None:
         if self.mc < 1:
@@ -93,7 +99,8 @@ def synthesize(
     NumericError names the slice and sample of a value that is not finite.
 
     Of a device, one batch is one way there and back: the condition goes up, whether all is finite comes down, and with it
-    what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps.
+    what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps. A guess goes
+    up with the condition.
     """
     sampling.sampler.check(process)
     names = range(len(cond)) if slices is None else slices
@@ -154,10 +161,14 @@ def _draw(
 ) -> tuple[Array, int]:
     """Samples [B, H, W] of these rows on the engine's device, and the evaluations that each took."""
     device = engine.device
-    images = device.xp.asarray(cond[[s for s, _ in rows], None].astype(np.float32))
+    given = cond[[s for s, _ in rows], None].astype(np.float32)
+    images = device.xp.asarray(given)
     keys = [(names[s], k) for s, k in rows]
     noise = Noise(sampling.seed, sampling.series, keys, cond.shape[1:], device.normals)
-    start = process.alpha(process.t_max) * sampling.prior_mean
+    centre = sampling.prior_mean
+    if sampling.guess is not None:
+        centre = device.xp.asarray(sampling.guess(given))
+    start = process.alpha(process.t_max) * centre
     x = start + process.std(process.t_max) * noise()
     denoise = Counted(engine.bind(images))
     drawn = sampling.sampler(denoise, process, x, noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +27,10 @@ from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family
-from mrct_runtime.synthesis import Moments, Progress, Sampling, synthesize
+from mrct_runtime.synthesis import Guess, Moments, Progress, Sampling, synthesize
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
+from mrct_runtime.warm_start import Started, WarmStart
 
 AIR_HU = -1024.0
 
@@ -58,6 +60,12 @@ class Settings:
     """Where the network runs; its batch is that of the sampling."""
     raw_uncertainty: bool = False
     """The deviation as it is, also where the bundle has a recalibration for it."""
+    warm_start: WarmStart | None = None
+    """Where samples start, instead of pure noise."""
+
+    def process(self, bundle: Bundle) -> Process:
+        """The bundle's, from the warm start on where there is one."""
+        return bundle.process if self.warm_start is None else self.warm_start.process(bundle)
 
     def sampling(self, bundle: Bundle, series: str) -> Sampling:
         """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
@@ -68,7 +76,7 @@ class Settings:
             else recipe(self.recipe, self.sampler)
         )
         built = sampler(self.sampler, base | dict(self.options))
-        built.check(bundle.process)
+        built.check(self.process(bundle))
         mc = self._samples(bundle.process)
         size = bundle.manifest.image.size
         return Sampling(
@@ -131,12 +139,19 @@ class Job:
     def uncertainty(self) -> Uncertainty:
         """Whether and how the deviation is recalibrated."""
         fitted, raw = self.bundle.manifest.uncertainty, self.settings.raw_uncertainty
+        if self.started is not None:
+            return Uncertainty.warm(fitted, self.settings.sampler, raw=raw)
         return Uncertainty.of(fitted, self.settings.sampler, self.sampling, raw=raw)
+
+    @property
+    def started(self) -> Started | None:
+        """Where samples start, instead of pure noise."""
+        warm = self.settings.warm_start
+        return None if warm is None else warm.record(self.bundle)
 
     def open_engine(self, tell: Callable[[str], None] = lambda _: None) -> Engine:
         """The bundle's network on the chosen device, after its self-test; `tell` as of `Bundle.open_engine`."""
-        target = replace(self.settings.target, batch=self.sampling.batch)
-        return self.bundle.open_engine(target, tell)
+        return self.bundle.open_engine(self._target, tell)
 
     def run(
         self,
@@ -147,9 +162,11 @@ class Job:
         """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
         started = time.perf_counter()
         watched = WrappedEngine(engine, lambda denoise: observed(denoise, observe))
-        moments = synthesize(
-            watched, self.bundle.process, self.condition.array, self.sampling, progress
-        )
+        process, condition = self.settings.process(self.bundle), self.condition.array
+        told: list[str] = []
+        with self._guess(engine, told.append) as guess:
+            sampling = replace(self.sampling, guess=guess)
+            moments = synthesize(watched, process, condition, sampling, progress)
         sampled = time.perf_counter()
         counters = self._counters(moments)
         mean_hu, std_hu = self._on_source(moments)
@@ -167,15 +184,31 @@ class Job:
             sampler=self.settings.sampler,
             sampling=self.sampling,
             uncertainty=self.uncertainty,
+            started=self.started,
             counters=counters,
             warnings=(
                 *self.warnings,
+                *(f"of the warm start's network: {line}" for line in told),
                 *self._short_memory(engine, counters.batch),
                 *_complaints(counters),
                 *self._doubts(),
             ),
             seconds=seconds,
         )
+
+    @property
+    def _target(self) -> Target:
+        return replace(self.settings.target, batch=self.sampling.batch)
+
+    def _guess(
+        self, engine: Engine, tell: Callable[[str], None]
+    ) -> AbstractContextManager[Guess | None]:
+        """What samples start around, while its network is loaded, by the backend of `engine`; None without a warm start."""
+        warm = self.settings.warm_start
+        if warm is None:
+            return nullcontext()
+        ran = engine.backend
+        return warm.open(replace(self._target, device=ran.device, backend=ran.engine), tell)
 
     def _counters(self, moments: Moments) -> Counters:
         """What happened inside the body; NumericError where too much of the mean left the HU window."""

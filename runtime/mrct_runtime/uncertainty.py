@@ -38,6 +38,13 @@ class Uncertainty:
         why = f"the bundle's recalibration for sampler {sampler} is for {differences}"
         return cls(None, why, f"{why}: the uncertainty map is raw; take those settings")
 
+    @classmethod
+    def warm(cls, fitted: Mapping[str, Recalibration], sampler: str, *, raw: bool) -> Uncertainty:
+        """None: a recalibration is for samples that start from pure noise."""
+        why = "samples that start from another network's image have no recalibration"
+        surprising = sampler in fitted and not raw
+        return cls(None, why, f"{why}: the uncertainty map is raw" if surprising else None)
+
     def apply(
         self, mean_hu: NDArray[Any], std_hu: NDArray[Any], body: NDArray[np.bool_]
     ) -> NDArray[Any]:

@@ -203,6 +203,17 @@ def test_a_recalibration_is_applied_and_raw_uncertainty_turns_it_off(study, here
     assert "is for steps 20, not 30: the uncertainty map is raw" in capsys.readouterr().err
 
 
+def test_samples_start_from_a_direct_networks_image(study, bundle, direct, here, capsys):
+    words = (study, "out", "--bundle", bundle, "--sampler", "unipc", "--steps", 4, "--mc", 2)
+    assert run(*words, "--warm-start", direct, "--warm-sigma", 0.3) == 0
+    assert "start:   the image of cnn with noise of sigma 0.3, t = " in capsys.readouterr().err
+    told = json.loads((here / "out/run.json").read_text("utf-8"))
+    assert told["sampling"]["started"]["sigma"] == pytest.approx(0.3)
+    assert str(direct) not in told["command"]
+    assert run(*words, "--warm-sigma", 0.3) == 2
+    assert "--warm-sigma is the noise of a warm start: give --warm-start" in capsys.readouterr().err
+
+
 def test_a_recipe_sets_what_was_published(study, bundle, here, capsys):
     assert run(study, "--bundle", bundle, "--sampler", "pc", "--recipe", "paper", "--dry-run") == 0
     assert "steps=1000, eps=0.002" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from itertools import pairwise
 
 import fake_device
@@ -16,7 +17,7 @@ from mrct_runtime.device import HOST, Device
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import DeviceMemoryError
-from mrct_runtime.process import VESDE, Process
+from mrct_runtime.process import VESDE, Process, StartedVESDE
 from mrct_runtime.samplers import SAMPLERS, sampler
 from mrct_runtime.synthesis import Sampling, synthesize
 
@@ -157,6 +158,17 @@ def test_a_step_moves_few_bytes_beside_those_of_a_network(name, options, images,
     moved = [step.traffic / image for step in steps]
     assert sum(moved) / len(moved) <= images
     assert max(step.launches for step in steps) <= launches
+
+
+def test_a_guess_goes_up_once_a_batch_and_gives_what_it_gives_on_the_host() -> None:
+    process, device = StartedVESDE(start=0.5), FakeDevice()
+    warm = replace(plan("dpmpp"), guess=lambda y: y + np.float32(0.06))
+    there = synthesize(Analytic(process, device=device), process, cond(4), warm)
+    here = synthesize(Analytic(process), process, cond(4), warm)
+    np.testing.assert_array_equal(there.mean, here.mean)
+    batches, slices = 3, 4
+    assert device.tally.uploads == 3 * batches
+    assert device.tally.downloads == batches + 2 * slices
 
 
 def test_short_memory_gives_back_what_is_kept_and_goes_on_with_the_same_noise() -> None:

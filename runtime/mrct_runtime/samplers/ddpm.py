@@ -49,9 +49,9 @@ class Ancestral:
     def check(self, process: Process) -> None:
         """UsageError where the process is of another family or has fewer levels than `steps`."""
         check_family(self, process)
-        if isinstance(process, DDPM) and self.steps > process.steps:
+        if isinstance(process, DDPM) and self.steps > process.levels:
             raise UsageError(
-                f"this model has {process.steps} noise levels, --steps {self.steps} asks for more"
+                f"this model has {process.levels} noise levels, --steps {self.steps} asks for more"
             )
 
     def __call__(self, denoise: Denoiser, process: DDPM, x: Array, noise: NoiseSource) -> Array:

@@ -27,7 +27,7 @@ from mrct_runtime.samplers.predictors import (
 class EulerMaruyama:
     """x <- x + g^2 s dt + g sqrt(dt) z on a uniform grid from 1 to eps; returns the mean of the last step.
 
-    `steps` evaluations. `eps` is 1/steps where it is not given; outside 0.6 to 1.6 of that it is refused, because the
+    `steps` evaluations. `eps` is t_max/steps where it is not given; outside 0.6 to 1.6 of that it is refused, because the
     last step then leaves noise, unless `allow_residual_noise`. `predictor` "reverse-diffusion" ends in a full denoise.
     """
 
@@ -43,9 +43,7 @@ class EulerMaruyama:
         check_positive_integer("steps", self.steps)
         check_choice("predictor", self.predictor, PredictorName)
         check_flag("allow_residual_noise", self.allow_residual_noise)
-        check_eps(
-            self.eps, self.steps, self.predictor, allow_residual_noise=self.allow_residual_noise
-        )
+        self._check_eps(1.0)
 
     @property
     def evaluations(self) -> int:
@@ -55,7 +53,8 @@ class EulerMaruyama:
     def check(self, process: Process) -> None:
         """UsageError where the process is of another family, or is not trained at the last level's time."""
         check_family(self, process)
-        check_trained_at(smallest_time(self.steps, self.eps), process)
+        self._check_eps(process.t_max)
+        check_trained_at(smallest_time(process, self.steps, self.eps), process)
 
     def __call__(self, denoise: Denoiser, process: VESDE, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x."""
@@ -71,3 +70,12 @@ class EulerMaruyama:
 
     def _levels(self, process: VESDE) -> tuple[tuple[float, float], ...]:
         return uniform_levels(process, self.steps, self.eps, self.predictor)
+
+    def _check_eps(self, t_max: float) -> None:
+        check_eps(
+            self.eps,
+            self.steps,
+            self.predictor,
+            allow_residual_noise=self.allow_residual_noise,
+            t_max=t_max,
+        )

@@ -53,6 +53,8 @@ class ProbabilityFlow:
         """UsageError where the process is of another family, or is not trained at `eps`."""
         check_family(self, process)
         check_trained_at(self.eps, process)
+        if self.eps >= process.t_max:
+            raise UsageError(f"eps must lie below the start, t = {process.t_max:g}, got {self.eps}")
 
     def __call__(
         self,

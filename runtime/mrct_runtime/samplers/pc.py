@@ -56,9 +56,7 @@ class PredictorCorrector:
                 f"(one predictor, {self.correctors} corrector)"
             )
         check_flag("allow_residual_noise", self.allow_residual_noise)
-        check_eps(
-            self.eps, self.levels, self.predictor, allow_residual_noise=self.allow_residual_noise
-        )
+        self._check_eps(1.0)
 
     @property
     def levels(self) -> int:
@@ -73,7 +71,8 @@ class PredictorCorrector:
     def check(self, process: Process) -> None:
         """UsageError where the process is of another family, or is not trained at the last level's time."""
         check_family(self, process)
-        check_trained_at(smallest_time(self.levels, self.eps), process)
+        self._check_eps(process.t_max)
+        check_trained_at(smallest_time(process, self.levels, self.eps), process)
 
     def __call__(self, denoise: Denoiser, process: VESDE, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x."""
@@ -99,3 +98,12 @@ class PredictorCorrector:
 
     def _levels(self, process: VESDE) -> tuple[tuple[float, float], ...]:
         return uniform_levels(process, self.levels, self.eps, self.predictor)
+
+    def _check_eps(self, t_max: float) -> None:
+        check_eps(
+            self.eps,
+            self.levels,
+            self.predictor,
+            allow_residual_noise=self.allow_residual_noise,
+            t_max=t_max,
+        )

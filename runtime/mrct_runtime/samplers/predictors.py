@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import VESDE
+from mrct_runtime.process import VESDE, Process
 
 PredictorName = Literal["euler-maruyama", "reverse-diffusion"]
 Predictor: TypeAlias = Callable[[VESDE, float, float], tuple[float, float]]
@@ -41,37 +41,42 @@ PREDICTORS: dict[str, Predictor] = {
 def uniform_levels(
     process: VESDE, levels: int, eps: float | None, predictor: PredictorName = "euler-maruyama"
 ) -> tuple[tuple[float, float], ...]:
-    """(t, t_next) for each of N uniform levels from t_max down to eps (1/N where None).
+    """(t, t_next) for each of N uniform levels from t_max down to eps (t_max/N where None).
 
-    The last step goes to eps - dt, as published, which is 0 for eps = 1/N; reverse diffusion's always goes to 0.
+    The last step goes to eps - dt, as published, which is 0 for eps = t_max/N; reverse diffusion's always goes to 0.
     """
-    last = smallest_time(levels, eps)
+    last = smallest_time(process, levels, eps)
     dt = (process.t_max - last) / (levels - 1) if levels > 1 else process.t_max
     times = [process.t_max - k * dt for k in range(levels)]
     end = 0.0 if predictor == "reverse-diffusion" else times[-1] - dt
     return tuple(zip(times, [*times[1:], end], strict=True))
 
 
-def smallest_time(levels: int, eps: float | None) -> float:
-    """The last time at which the network is evaluated: eps, or 1/N where it is None."""
-    return 1 / levels if eps is None else eps
+def smallest_time(process: Process, levels: int, eps: float | None) -> float:
+    """The last time at which the network is evaluated: eps, or t_max/N where it is None."""
+    return process.t_max / levels if eps is None else eps
 
 
 def check_eps(
-    eps: float | None, levels: int, predictor: PredictorName, *, allow_residual_noise: bool
+    eps: float | None,
+    levels: int,
+    predictor: PredictorName,
+    *,
+    allow_residual_noise: bool,
+    t_max: float = 1.0,
 ) -> None:
     """UsageError where eps leaves noise in the image.
 
-    Euler-Maruyama's last step multiplies the noise that is left by 1 - dt/eps: harmless only when eps is about 1/N,
-    on either side of it.
+    Euler-Maruyama's last step multiplies the noise that is left by 1 - dt/eps: harmless only when eps is about
+    t_max/N, on either side of it.
     """
     if eps is None:
         return
-    if not 0 < eps < 1:
-        raise UsageError(f"eps must lie between 0 and 1, got {eps}")
-    far_off = predictor == "euler-maruyama" and not 0.6 <= eps * levels <= 1.6
+    if not 0 < eps < t_max:
+        raise UsageError(f"eps must lie between 0 and {t_max:g}, got {eps}")
+    far_off = predictor == "euler-maruyama" and not 0.6 <= eps * levels / t_max <= 1.6
     if far_off and not allow_residual_noise:
         raise UsageError(
             f"eps {eps:g} with {levels} levels leaves noise in the image; leave eps out (it is then "
-            f"{1 / levels:g}), or take the reverse-diffusion predictor"
+            f"{t_max / levels:g}), or take the reverse-diffusion predictor"
         )

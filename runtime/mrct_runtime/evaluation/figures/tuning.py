@@ -26,8 +26,8 @@ _STYLES: Final = (
     ("#999999", "*"),
 )
 _GREY: Final = "#999999"
-_ROOM: Final = 0.6
-"""Of the range of the references and choices, shown on either side; what lies beyond is left out."""
+_ROOM: Final = 0.8
+"""Of the range of what must be seen, shown on either side of it."""
 
 
 class _Panel(NamedTuple):
@@ -81,12 +81,14 @@ def _finish(ax: Axes, panel: _Panel, curves: Sequence[Curve]) -> None:
 
 
 def _limits(panel: _Panel, curves: Sequence[Curve]) -> tuple[float, float]:
-    """Those of the references and of each curve's longer half, with room around: five steps may be far off the chart."""
-    values = [
-        panel.value(each, point)
+    """Those of references, choices and longest runs, with room around: a run of five steps may be far off the chart."""
+    shown = [
+        (each, point)
         for each in curves
-        for point in (*each.points[len(each.points) // 2 :], each.reference)
+        for point in (each.reference, each.choice, *each.points[-1:])
+        if point is not None
     ]
+    values = [panel.value(each, point) for each, point in shown]
     low, high = min(values), max(values)
     room = _ROOM * (high - low) or 0.1 * abs(high)
     return max(panel.ends[0], low - room), min(panel.ends[1], high + room)
