@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import Direct, Process, started
+from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers.checks import check_positive
+from mrct_runtime.started_process import started
 from mrct_runtime.synthesis import Guess
 
 WIDTHS: Final = 4.0

@@ -17,8 +17,9 @@ from mrct_runtime.device import HOST, Device
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import DeviceMemoryError
-from mrct_runtime.process import VESDE, Process, StartedVESDE
+from mrct_runtime.process import VESDE, Process
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.started_process import StartedVESDE
 from mrct_runtime.synthesis import Sampling, synthesize
 
 STEPS = {"ode": 400, "direct": 1}

@@ -17,8 +17,9 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import DDPM, VESDE, Direct, started
+from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.started_process import started
 from mrct_runtime.synthesis import Sampling, synthesize
 from mrct_runtime.translate import Settings, prepare
 from mrct_runtime.warm_start import WarmStart

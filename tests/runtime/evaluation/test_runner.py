@@ -241,3 +241,12 @@ def test_a_training_subject_is_refused_or_told(bundles, data) -> None:
         Evaluator([seen], data, plan())
     allowed = Evaluator([seen], data, plan(allow_training_subjects=True))
     assert allowed.survey.warnings == ("A2: chain was trained on this subject",)
+
+
+def test_a_sampler_that_runs_without_a_preset_is_told(bundles, data) -> None:
+    old = bundles[1].manifest.model_copy(update={"presets": {"em": {"steps": 60}}})
+    told = Evaluator(
+        [replace(bundles[1], manifest=old)], data, plan("em", "unipc", settings=Settings(mc=2))
+    ).survey.warnings
+    (line,) = [each for each in told if "preset" in each]
+    assert "diffusion has no preset for the sampler unipc" in line

@@ -4,19 +4,24 @@ import json
 import math
 
 import pytest
+from flat_pairs import write_pairs
 from matplotlib.image import imread
 from tiny_bundle import write_tiny_bundle
 
 from mrct_export.bundle_writer import rewrite
 from mrct_runtime.bundle import Bundle
-from mrct_runtime.errors import UsageError
+from mrct_runtime.engines.target import Target
+from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.evaluation import drawn, tuner
 from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.figures.tuning import draw
 from mrct_runtime.evaluation.ladders import TOLERANCES, ladders
 from mrct_runtime.evaluation.results import Data
 from mrct_runtime.evaluation.runner import Plan
+from mrct_runtime.evaluation.tuner import Tuner
 from mrct_runtime.evaluation.tuning import Point, Tolerance, Tuning, curve
 from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_runtime.translate import Settings
 
 LONG = Point({"steps": 1000}, 1000.0, 20.0, 0.98, 30.0, 1.0)
 TOLERANCE = Tolerance(mae=0.01, deviation=0.05)
@@ -108,3 +113,33 @@ def test_the_json_has_the_spread_and_the_figure_is_drawn(tmp_path) -> None:
     # both samplers' colours are on it, so curves were drawn: black and Okabe and Ito's orange
     orange = abs(image[..., :3] - [0xE6 / 255, 0x9F / 255, 0]).max(axis=-1) < 0.02
     assert orange.sum() > 100
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """A tuner of two subjects, of which one ends a run of the named number of steps with an error."""
+    bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct", size=32, spacing_mm=1.0))
+    data = write_pairs(tmp_path / "pairs", ("A1", "A2"))
+
+    def make(steps: int) -> Tuner:
+        def draw_some(contestant, engine, case, progress):
+            if case.name == "A2" and contestant.options["steps"] == steps:
+                raise NumericError("not finite")
+            return drawn.draw(contestant, engine, case, progress)
+
+        monkeypatch.setattr(tuner, "draw", draw_some)
+        plan = Plan(settings=Settings(mc=2, target=Target("cpu", threads=1)))
+        return Tuner(bundle, data, plan, ladders(bundle, ("unipc",), (5, 10), 40))
+
+    return make
+
+
+def test_a_setting_that_ends_with_an_error_is_left_out_and_named(failing) -> None:
+    (found,) = failing(5).run(TOLERANCE).curves
+    assert [each.evaluations for each in found.points] == [10]
+    assert found.failed == ("unipc, steps 5",)
+
+
+def test_a_reference_that_ends_with_an_error_ends_the_tuning(failing) -> None:
+    with pytest.raises(NumericError, match="not finite"):
+        failing(40).run(TOLERANCE)
