@@ -190,6 +190,7 @@ class Job:
                 *self.warnings,
                 *(f"of the warm start's network: {line}" for line in told),
                 *self._short_memory(engine, counters.batch),
+                *self._unaudited(engine),
                 *_complaints(counters),
                 *self._doubts(),
             ),
@@ -237,6 +238,17 @@ class Job:
         complaint = (
             f"the memory of {engine.device.name} was too small for {planned} images at once, {batch} were sampled; "
             f"the noise is the same, --batch {batch} spares the attempt"
+        )
+        return (complaint,)
+
+    def _unaudited(self, engine: Engine) -> tuple[str, ...]:
+        """What is to be told where samples in half precision were not held against float32 at the export."""
+        half, name = self.bundle.manifest.half, self.settings.sampler
+        if engine.backend.precision != "fp16" or half is None or name in half.sampled:
+            return ()
+        complaint = (
+            f"half precision of {self.bundle.manifest.name} was audited with {', '.join(half.sampled)}, not with {name}; "
+            "--precision fp32 does without it"
         )
         return (complaint,)
 

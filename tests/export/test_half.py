@@ -10,8 +10,9 @@ from random_run import random_network, save_run
 import mrct_export.half as module
 from mrct_cli import boundary
 from mrct_cli.main import load
-from mrct_export.audit import HALF_MAX, Reach, check_sampled, compared, trajectories
+from mrct_export.audit import HALF_MAX, MOST_STEPS, Reach, check_sampled, compared, trajectories
 from mrct_export.audit_slices import AuditSlices, audit_slices
+from mrct_export.bundle_writer import default_presets
 from mrct_export.export import export
 from mrct_export.half import LIMIT, call_difference, mixed_network
 from mrct_export.precision import convolutions
@@ -23,6 +24,7 @@ from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image, Sampled
 from mrct_runtime.paired import Preparation
 from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_runtime.samplers import adapts
 from mrct_runtime.synthesis import synthesize
 from mrct_runtime.translate import Settings
 
@@ -103,6 +105,18 @@ def test_every_sampler_is_judged_in_hu_and_by_its_evaluations() -> None:
     assert half.relative_rms <= module.GATE
     for found in half.sampled.values():
         assert 0 < found.difference_hu < found.limit_hu
+
+
+@pytest.mark.parametrize("process", [VESDE(), DDPM()])
+def test_by_default_every_sampler_of_the_process_is_audited_in_few_evaluations(process) -> None:
+    presets = default_presets(process)
+    if "ode" in presets:
+        presets["ode"] = {"rtol": 0.1, "atol": 0.1}
+    found = trajectories(random_network(process), process, presets, SLICES, 0.25)
+    taken = {name: each.evaluations for name, each in found.items() if not adapts(name)}
+    in_sigma = {"ddim": 50, "dpmpp": 20, "heun": 35, "unipc": 20}
+    published = {"ddpm"} if isinstance(process, DDPM) else {"em", "pc"}
+    assert taken == in_sigma | dict.fromkeys(published, MOST_STEPS)
 
 
 def test_the_judgement_sees_a_network_that_samples_otherwise() -> None:

@@ -9,7 +9,9 @@ from tiny_bundle import DEVIATION, write_tiny_bundle
 
 import mrct_runtime
 from mrct_export.bundle_writer import rewrite
+from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom import read_study
+from mrct_runtime.engines import Backend
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import BundleError, DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
@@ -287,6 +289,26 @@ def test_of_other_settings_the_deviation_stays_raw_with_a_warning(calibrated, st
 def test_one_sample_comes_with_a_warning_that_its_map_says_nothing(bundle, study):
     result = bundle.translate(study, mc=1, options={"steps": 20})
     assert any("one sample has no deviation: the uncertainty map" in w for w in result.warnings)
+
+
+class Halved(Analytic):
+    """An engine that says it runs in half precision."""
+
+    backend = Backend("analytic", "cpu", "fp16")
+
+
+def test_half_precision_that_was_not_audited_with_the_sampler_is_told(study):
+    demonstration = mrct_runtime.load(demonstration_bundle("em"))
+    assert "dpmpp" not in demonstration.manifest.half.sampled
+    told = {}
+    for name in ("dpmpp", "em"):
+        job = prepare(demonstration, study, Settings(name, mc=2, options={"steps": 10}))
+        for engine in (Halved(VESDE()), Analytic(VESDE())):
+            found = job.run(engine).warnings
+            told[name, engine.backend.precision] = [line for line in found if "half" in line]
+    (line,) = told.pop(("dpmpp", "fp16"))
+    assert "demo-sde was audited with em, ode, pc, not with dpmpp; --precision fp32" in line
+    assert not any(told.values())
 
 
 class Small(Analytic):
