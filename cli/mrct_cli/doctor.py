@@ -65,7 +65,7 @@ def _print(found: Examination) -> None:
     verdicts = Table("backend", "precision", "verdict", "", title_justify="left")
     for verdict in found.verdicts:
         word = "sound" if verdict.sound else "not usable"
-        verdicts.add_row(verdict.backend, verdict.precision, word, escape(_told(verdict, found)))
+        verdicts.add_row(verdict.backend, verdict.precision, word, escape(_told(verdict)))
     console.print(facts)
     console.print(verdicts)
 
@@ -96,11 +96,11 @@ def _gpu_facts(found: Examination) -> Iterator[tuple[str, str]]:
         yield "nvidia-smi", line
 
 
-def _told(verdict: Verdict, found: Examination) -> str:
+def _told(verdict: Verdict) -> str:
     if verdict.deviation is None or verdict.self_test_ms is None or verdict.open_ms is None:
         return verdict.reason or ""
     return (
-        f"on {verdict.device}: {verdict.deviation:.1e} off the golden output, {found.limit:.0e} allowed; "
+        f"on {verdict.device}: {verdict.deviation:.1e} off the golden output, {verdict.limit:.0e} allowed; "
         f"self-test {verdict.self_test_ms:.1f} ms, opened in {verdict.open_ms / 1e3:.1f} s"
     )
 

@@ -5,6 +5,8 @@ from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary
 from mrct_cli.main import mrct
+from mrct_runtime.bundle import Bundle
+from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.engines import ENGINES, Entry
 from mrct_runtime.errors import BundleError, EngineError, OutputError
 
@@ -26,6 +28,18 @@ def test_a_table_tells_versions_machine_and_verdicts(bundle, capsys, monkeypatch
         assert word in out
 
 
+def test_half_precision_is_held_against_its_own_limit(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    bundle = Bundle.load(demonstration_bundle("ddpm"))
+    for name in set(ENGINES) - {"onnxruntime"}:
+        monkeypatch.delitem(ENGINES, name)
+    assert doctor(bundle.path) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "off the golden" in line]
+    for precision, row in zip(("fp32", "fp16"), rows, strict=True):
+        assert precision in row
+        assert f"{bundle.self_test_limit(precision):.0e} allowed" in row
+
+
 def test_without_a_bundle_a_demonstration_model_is_taken(capsys):
     assert doctor("--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["bundle"] == "demo-sde"
@@ -37,7 +51,7 @@ def test_json_holds_the_verdicts_alone_on_the_standard_output(bundle, capsys):
     assert found["sound"]
     (verdict,) = (v for v in found["verdicts"] if v["backend"] == "onnxruntime")
     assert verdict["sound"]
-    assert verdict["deviation"] < found["limit"]
+    assert verdict["deviation"] < verdict["limit"]
     assert verdict["reason"] is None
 
 

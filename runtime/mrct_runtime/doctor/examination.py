@@ -32,6 +32,8 @@ class Verdict:
     backend: str
     serves: str
     precision: str
+    limit: float
+    """The deviation from golden.npz up to which it is sound."""
     reason: str | None = None
     device: str | None = None
     deviation: float | None = None
@@ -67,8 +69,6 @@ class Examination:
     providers: tuple[Provider, ...]
     provider_reason: str | None
     bundle: str
-    limit: float
-    """The deviation from golden.npz up to which a backend is sound."""
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -100,7 +100,6 @@ def examine(
         providers=providers,
         provider_reason=provider_reason,
         bundle=bundle.manifest.name,
-        limit=bundle.manifest.self_test.relative_rms,
         verdicts=tuple(_verdicts(bundle, tell, seconds)),
     )
 
@@ -116,7 +115,7 @@ def _verdicts(bundle: Bundle, tell: Callable[[str], None], seconds: float) -> It
                 "precision": precision,
                 "bundle": str(bundle.path),
             }
-            place = (name, entry.serves, precision)
+            place = (name, entry.serves, precision, bundle.self_test_limit(precision))
             try:
                 found = ask_once("mrct_runtime.doctor.probes:BackendProbe", asked, "run", seconds)
             except EngineError as error:
