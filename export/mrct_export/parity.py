@@ -102,13 +102,21 @@ def golden(network: nn.Module, process: Process, image: Image) -> Golden:
 
 
 def measure(network: nn.Module, engine: Engine, process: Process, plan: Plan) -> Parity:
-    """The largest differences between the network and its graph in `engine` over the plan's cases."""
+    """The largest differences between the network and its graph in `engine` over the plan's cases.
+
+    NumericError where the graph's output is not finite: a NaN would compare as smaller.
+    """
     rms, peak = 0.0, 0.0
     for seed, (t, batch, size) in enumerate(plan):
         case = inputs(process, np.full(batch, t), size, seed)
         expected = reference(network, case)
         denoise = engine.bind(case.y)
         found = on_host(denoise(case.x, t))
+        if not np.isfinite(found).all():
+            raise NumericError(
+                f"the ONNX graph gives values that are not finite at t = {t:g}, {batch} images of "
+                f"{size[0]} x {size[1]}; nothing was written"
+            )
         rms = max(rms, relative_rms(found, expected))
         largest = np.abs(found - expected).max(axis=(1, 2, 3))
         peak = max(peak, float((largest / _rms(expected)).max()))

@@ -13,6 +13,7 @@ from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.errors import NumericError
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_train.network import DirectNetwork, Network, Residual
+from mrct_train.torch_engine import TorchEngine
 from mrct_train.unet import UNetConfig
 
 
@@ -29,6 +30,19 @@ def test_onnx_runtime_computes_what_pytorch_computes(parity) -> None:
     check(parity, Gate())
     assert 0 < parity.relative_rms <= 1e-5
     assert parity.relative_rms <= parity.relative_max <= 1e-4
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_graph_that_overflows_at_one_time_is_refused(exported, value: float) -> None:
+    process = exported.process
+
+    class Overflowing(TorchEngine):
+        def bind(self, cond):
+            denoise = super().bind(cond)
+            return lambda x, t: denoise(x, t) * np.float32(value if t == process.t_max else 1)
+
+    with pytest.raises(NumericError, match="not finite at t = 1, 1 images of 64 x 64"):
+        measure(exported.network, Overflowing(exported.network), process, exported.plan)
 
 
 def test_it_is_measured_at_the_bounds_of_time_at_three_batches_and_three_sizes(
