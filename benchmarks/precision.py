@@ -99,7 +99,10 @@ def row(name: str, content: bytes, bundle: Bundle, threads: int) -> dict[str, An
         off = differences(content, bundle, threads)
     except MrctError as error:
         return found | {"refused": str(error)}
-    return found | {"largest": float(f"{max(off):.3g}"), "median": float(f"{np.median(off):.3g}")}
+    return found | {
+        "largest": float(f"{np.max(off):.3g}"),
+        "median": float(f"{np.median(off):.3g}"),
+    }
 
 
 def main() -> None:
