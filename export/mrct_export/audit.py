@@ -8,7 +8,7 @@ would flatter.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mrct_export.audit_slices import AuditSlices
-from mrct_runtime.errors import NumericError
+from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.manifest import Sampled
 from mrct_runtime.process import Direct, Process
@@ -39,9 +39,8 @@ DIRECT_HU: Final = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """One sampler with its options, the evaluations that it took, and its samples [S, MC, N, N]."""
+    """The evaluations that a sampler took, and its samples [S, MC, N, N]."""
 
-    sampler: Sampler
     evaluations: int
     samples: NDArray[np.float64]
 
@@ -107,7 +106,7 @@ def trajectories(
 ) -> dict[str, Trajectory]:
     """Samples of every preset for the slices, with the same noise for every network."""
     return {
-        name: _trajectory(network, process, _shortened(name, options), slices, prior_mean)
+        name: _trajectory(network, process, _shortened(name, options, process), slices, prior_mean)
         for name, options in presets.items()
     }
 
@@ -145,7 +144,7 @@ def _trajectory(
 
     sampling = Sampling(built, mc=mc, batch=4, prior_mean=prior_mean, series="audit")
     moments = synthesize(TorchEngine(network), process, slices.mr, sampling, samples=keep)
-    return Trajectory(built, round(moments.evaluations / (len(slices.mr) * mc)), samples)
+    return Trajectory(round(moments.evaluations / (len(slices.mr) * mc)), samples)
 
 
 def _compared(
@@ -166,12 +165,20 @@ def _compared(
     )
 
 
-def _shortened(name: str, options: Mapping[str, Any]) -> Sampler:
-    """The preset, at most `MOST_STEPS` evaluations long where its length is its own choice."""
+def _shortened(name: str, options: Mapping[str, Any], process: Process) -> Sampler:
+    """The preset, at most `MOST_STEPS` evaluations long where its length is its own choice and one level is that short."""
     built = sampler(name, options)
     if adapts(name) or built.evaluations <= MOST_STEPS:
         return built
-    return sampler(name, {**{k: v for k, v in options.items() if k != "eps"}, "steps": MOST_STEPS})
+    # eps belongs to the number of steps; without it a chain may end at times that the network was not trained at
+    without_eps = {option: value for option, value in options.items() if option != "eps"}
+    for steps in range(MOST_STEPS, 0, -1):
+        for kept in (without_eps, options):
+            with suppress(UsageError):
+                shorter = sampler(name, {**kept, "steps": steps})
+                shorter.check(process)
+                return shorter
+    return built
 
 
 def kept_by_range(largest: Mapping[str, float], limit: float) -> Sequence[str]:

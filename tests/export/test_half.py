@@ -32,6 +32,7 @@ PRESETS = {"em": {"steps": 6}, "pc": {"steps": 6}}
 BODY = np.zeros((1, 16, 16), bool)
 BODY[:, 4:12, 4:12] = True
 SLICES = AuditSlices(np.random.default_rng(0).random((1, 16, 16), np.float32), BODY, "one of noise")
+TINY = AuditSlices(SLICES.mr[:, :8, :8], BODY[:, :8, :8], "a corner of it")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -117,6 +118,29 @@ def test_by_default_every_sampler_of_the_process_is_audited_in_few_evaluations(p
     in_sigma = {"ddim": 50, "dpmpp": 20, "heun": 35, "unipc": 20}
     published = {"ddpm"} if isinstance(process, DDPM) else {"em", "pc"}
     assert taken == in_sigma | dict.fromkeys(published, MOST_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "evaluations"),
+    [
+        ("em", {"steps": 1000, "eps": 1e-3}, 100),
+        ("pc", {"steps": 11_000, "correctors": 10}, 99),
+        ("pc", {"steps": 1200, "correctors": 119}, 1200),
+    ],
+)
+def test_a_long_preset_is_shortened_to_what_its_sampler_takes(
+    name: str, options: dict[str, float], evaluations: int
+) -> None:
+    process = VESDE()
+    found = trajectories(random_network(process), process, {name: options}, TINY, 0.25)
+    assert found[name].evaluations == evaluations
+
+
+def test_a_shortened_preset_ends_where_the_network_was_trained() -> None:
+    process = VESDE(t_min=0.05)
+    preset = {"steps": 200, "eps": 0.05, "predictor": "reverse-diffusion"}
+    found = trajectories(random_network(process), process, {"em": preset}, TINY, 0.25)
+    assert found["em"].evaluations <= 100
 
 
 def test_the_judgement_sees_a_network_that_samples_otherwise() -> None:
