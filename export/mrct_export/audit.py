@@ -45,6 +45,26 @@ class Trajectory:
     samples: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """How far a sampler's images of the two precisions lie apart inside the body, and the limit [S], HU, slice by slice."""
+
+    evaluations: int
+    hu: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    what: str
+    """The limit, in words."""
+
+    @property
+    def sampled(self) -> Sampled:
+        """The means over all slices, as a manifest has them."""
+        return Sampled(
+            evaluations=self.evaluations,
+            difference_hu=float(self.hu.mean()),
+            limit_hu=float(self.limit.mean()),
+        )
+
+
 class Reach:
     """The largest magnitudes at the UNet's convolutions.
 
@@ -117,19 +137,25 @@ def compared(
     slices: AuditSlices,
     process: Process,
     window: HuWindow,
-) -> dict[str, Sampled]:
-    """How far each sampler's images lie apart, in HU inside the body."""
+) -> dict[str, Difference]:
+    """How far each sampler's images lie apart."""
     return {name: _compared(whole[name], half[name], slices, process, window) for name in whole}
 
 
-def check_sampled(sampled: Mapping[str, Sampled]) -> None:
-    """NumericError for the first sampler whose images differ by more than their Monte Carlo error."""
-    for name, found in sampled.items():
-        if not found.difference_hu <= found.limit_hu:
-            raise NumericError(
-                f"half precision changes the samples of {name} by {found.difference_hu:.2g} HU, more than "
-                f"{found.limit_hu:.2g} HU, the Monte Carlo error that is allowed; nothing was written, leave --fp16 out"
-            )
+def check_differences(differences: Mapping[str, Difference]) -> None:
+    """NumericError for the first sampler and slice whose images differ by more than the limit, or that have none."""
+    for name, found in differences.items():
+        for s, (hu, limit) in enumerate(zip(found.hu.tolist(), found.limit.tolist(), strict=True)):
+            if not limit > 0:
+                raise NumericError(
+                    f"the samples of {name} prove nothing about half precision: in slice {s + 1} of the audit they are "
+                    "the same for every noise; nothing was written, train the network longer"
+                )
+            if not hu <= limit:
+                raise NumericError(
+                    f"half precision changes the samples of {name} by {hu:.2g} HU in slice {s + 1} of the audit, "
+                    f"more than {limit:.2g} HU, {found.what}; nothing was written, leave --fp16 out"
+                )
 
 
 def _trajectory(
@@ -153,16 +179,21 @@ def _compared(
     slices: AuditSlices,
     process: Process,
     window: HuWindow,
-) -> Sampled:
-    inside = np.broadcast_to(slices.body[:, None], whole.samples.shape)
-    difference = np.abs(half.samples - whole.samples)[inside].mean() * window.width
-    limit = DIRECT_HU
-    if not isinstance(process, Direct):
-        deviation = whole.samples.std(axis=1, ddof=1)[slices.body].mean() * window.width
-        limit = deviation / np.sqrt(REPORTED_MC)
-    return Sampled(
-        evaluations=whole.evaluations, difference_hu=float(difference), limit_hu=float(limit)
-    )
+) -> Difference:
+    apart = np.abs(half.samples - whole.samples).mean(axis=1)
+    hu = _inside(apart, slices.body) * window.width
+    if isinstance(process, Direct):
+        limit, what = np.full(len(hu), DIRECT_HU), "which is allowed"
+    else:
+        deviation = whole.samples.std(axis=1, ddof=1)
+        limit = _inside(deviation, slices.body) * window.width / np.sqrt(REPORTED_MC)
+        what = "their Monte Carlo error"
+    return Difference(whole.evaluations, hu, limit, what)
+
+
+def _inside(images: NDArray[np.float64], body: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean inside the body of each image [S] of images [S, N, N]."""
+    return np.array([image[mask].mean() for image, mask in zip(images, body, strict=True)])
 
 
 def _shortened(name: str, options: Mapping[str, Any], process: Process) -> Sampler:

@@ -13,7 +13,7 @@ from torch import nn
 from mrct_export.audit import (
     HALF_MAX,
     Reach,
-    check_sampled,
+    check_differences,
     compared,
     kept_by_range,
     trajectories,
@@ -77,12 +77,13 @@ def mixed_network(
         )
     emulated = half_network(network, kept, emulated=True)
     halved = trajectories(emulated, process, presets, slices, prior_mean)
-    sampled = compared(whole, halved, slices, process, window)
-    check_sampled(sampled)
+    differences = compared(whole, halved, slices, process, window)
+    check_differences(differences)
+    sampled = {name: found.sampled for name, found in differences.items()}
     for name, found in sampled.items():
         report(
             f"half precision changes samples of {name} by {found.difference_hu:.2g} HU, "
-            f"below {found.limit_hu:.2g} HU, their Monte Carlo error"
+            f"below {found.limit_hu:.2g} HU, {differences[name].what}"
         )
     half = Half(
         kept=tuple(name for name in reach.largest if name in kept),

@@ -10,7 +10,16 @@ from random_run import random_network, save_run
 import mrct_export.half as module
 from mrct_cli import boundary
 from mrct_cli.main import load
-from mrct_export.audit import HALF_MAX, MOST_STEPS, Reach, check_sampled, compared, trajectories
+from mrct_export.audit import (
+    HALF_MAX,
+    MOST_STEPS,
+    Difference,
+    Reach,
+    Trajectory,
+    check_differences,
+    compared,
+    trajectories,
+)
 from mrct_export.audit_slices import AuditSlices, audit_slices
 from mrct_export.bundle_writer import default_presets
 from mrct_export.export import export
@@ -21,7 +30,7 @@ from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import BundleError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
-from mrct_runtime.manifest import Image, Sampled
+from mrct_runtime.manifest import Image
 from mrct_runtime.paired import Preparation
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import adapts
@@ -149,7 +158,7 @@ def test_the_judgement_sees_a_network_that_samples_otherwise() -> None:
     spread(other, "last", 30.0)
     whole, wrong = (trajectories(n, process, PRESETS, SLICES, 0.25) for n in (network, other))
     with pytest.raises(NumericError, match="changes the samples of em by"):
-        check_sampled(compared(whole, wrong, SLICES, process, HuWindow()))
+        check_differences(compared(whole, wrong, SLICES, process, HuWindow()))
 
 
 def test_a_difference_that_is_not_finite_does_not_pass() -> None:
@@ -157,9 +166,33 @@ def test_a_difference_that_is_not_finite_does_not_pass() -> None:
     network = random_network(process)
     spread(network, "middle.0.conv1", 1e7)
     assert call_difference(network, (), process, (0.5,), (16, 16)) == float("inf")
-    unfit = Sampled(evaluations=1, difference_hu=2.0, limit_hu=1.0)
-    with pytest.raises(NumericError, match="2 HU, more than 1 HU"):
-        check_sampled({"em": unfit})
+    for hu in (2.0, np.nan):
+        unfit = Difference(1, np.array([hu]), np.ones(1), "their Monte Carlo error")
+        with pytest.raises(
+            NumericError, match=f"{hu:.2g} HU in slice 1 of the audit, more than 1 HU"
+        ):
+            check_differences({"em": unfit})
+
+
+def test_every_slice_is_judged_by_its_own_deviation() -> None:
+    slices = AuditSlices(np.zeros((2, 16, 16), np.float32), BODY.repeat(2, axis=0), "two")
+    samples = np.zeros((2, 2, 16, 16))
+    samples[:, 1] += np.array([1.0, 0.01])[:, None, None]
+    whole, half = Trajectory(6, samples), Trajectory(6, samples + 0.01)
+    found = compared({"em": whole}, {"em": half}, slices, VESDE(), HuWindow())
+    width = HuWindow().width
+    assert found["em"].hu == pytest.approx([0.01 * width] * 2)
+    assert found["em"].limit == pytest.approx(np.array([1.0, 0.01]) * width / np.sqrt(20))
+    assert found["em"].sampled.difference_hu < found["em"].sampled.limit_hu
+    with pytest.raises(NumericError, match="samples of em by 41 HU in slice 2 of the audit"):
+        check_differences(found)
+
+
+def test_samples_that_do_not_vary_prove_nothing() -> None:
+    same = {"em": Trajectory(6, np.ones((1, 2, 16, 16)))}
+    found = compared(same, same, SLICES, VESDE(), HuWindow())
+    with pytest.raises(NumericError, match="samples of em prove nothing"):
+        check_differences(found)
 
 
 def test_first_and_last_stay_whole_where_a_call_is_too_far_off(monkeypatch) -> None:
@@ -241,7 +274,7 @@ def test_the_demonstration_bundles_have_half(sampler: str) -> None:
 
 
 def test_a_direct_network_is_judged_by_one_hu() -> None:
-    with pytest.raises(NumericError, match=r"samples of direct by .* HU, more than 1 HU"):
+    with pytest.raises(NumericError, match=r"direct by .* HU .*, more than 1 HU, which is allowed"):
         made(random_network(Direct()), Direct(), {"direct": {"steps": 1}})
     quiet = random_network(Direct())
     spread(quiet, "last", 0.1)
