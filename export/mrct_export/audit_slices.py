@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct_runtime.errors import NoInputError
+from mrct_runtime.errors import MrctError, NoInputError
 from mrct_runtime.paired import Pair, Preparation, Slices, find_subjects, prepare
 from mrct_runtime.volume import Grid, Volume
 from mrct_train.phantom import GridSpec, generate_subject
@@ -39,7 +39,7 @@ def audit_slices(preparation: Preparation, data: Path | None = None) -> AuditSli
     if data is not None:
         given = list(_of_data(data, preparation))
         found += given
-        source += f", {len(given)} of {data.name}"
+        source += f", {len(given)} of {data.resolve().name}"
     side = min(MOST_PIXELS, preparation.image.size)
     side -= side % preparation.image.multiple
     side = max(side, preparation.image.multiple)
@@ -67,7 +67,10 @@ def _phantom(number: int, preparation: Preparation) -> Pair:
 
 def _of_data(data: Path, preparation: Preparation) -> Iterator[Slices]:
     for subject in find_subjects(data)[:_MOST_OF_DATA]:
-        yield _middle(prepare(subject.read()[0], preparation))
+        try:
+            yield _middle(prepare(subject.read()[0], preparation))
+        except MrctError as error:
+            raise type(error)(f"audit data, {subject.name}: {error}") from error
 
 
 def _middle(slices: Slices) -> Slices:

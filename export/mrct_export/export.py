@@ -72,6 +72,8 @@ def export(
     replaces = MANIFEST if overwrite else None
     needed = (6 if half else 4) * int(provenance["parameters"]) + 2_000_000
     with OutputFolder.claim(destination, replaces=replaces, needed_bytes=needed) as output:
+        # what is wrong with the data is told before the export, which takes minutes
+        slices = audit_slices(config.preparation, audit) if half else None
         report(f"exporting {provenance['parameters'] / 1e6:.2f} M parameters to ONNX opset {OPSET}")
         graph = _graph(network, config)
         image = Image(size=config.size, spacing_mm=config.spacing_mm, multiple=config.unet.multiple)
@@ -80,8 +82,7 @@ def export(
         report(f"parity {parity.relative_rms:.1e} (relative RMS)")
         graphs: dict[Precision, Graph] = {"fp32": graph}
         measured = None
-        if half:
-            slices = audit_slices(config.preparation, audit)
+        if slices is not None:
             mixed = mixed_network(
                 *(network, process, presets, slices, config.hu_window, provenance["mean"]), report
             )

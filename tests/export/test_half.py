@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from flat_pairs import write_pairs
 from random_run import random_network, save_run
 
 import mrct_export.half as module
@@ -31,7 +35,7 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import BundleError, NumericError, UsageError
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
-from mrct_runtime.paired import Preparation
+from mrct_runtime.paired import Preparation, find_subjects, prepare
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import adapts
 from mrct_runtime.synthesis import synthesize
@@ -208,12 +212,48 @@ def test_first_and_last_stay_whole_where_a_call_is_too_far_off(monkeypatch) -> N
         made(network, process, {"ddpm": {"steps": 4}})
 
 
-def test_slices_of_the_phantom_and_of_given_data_show_a_body(tmp_path) -> None:
+def test_slices_of_generated_pelves_are_cut_and_show_a_body() -> None:
     preparation = Preparation(Image(size=160, spacing_mm=3.0, multiple=8), MrNormalisation())
     found = audit_slices(preparation)
     assert found.mr.shape == found.body.shape == (2, 128, 128)
     assert (found.body.mean(axis=(1, 2)) > 0.1).all()
     assert found.source == "2 slices of generated pelves"
+
+
+def test_slices_of_the_first_two_subjects_of_given_data_come_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(write_pairs(tmp_path / "pairs", ("A", "B", "C")))
+    preparation = Preparation(Image(size=32, spacing_mm=1.0, multiple=2), MrNormalisation())
+    found = audit_slices(preparation, Path())
+    assert found.source == "2 slices of generated pelves, 2 of pairs"
+    for mr, body, name in zip(found.mr[2:], found.body[2:], "AB", strict=True):
+        pair = next(s for s in find_subjects(Path()) if s.name == name).read()[0]
+        expected = prepare(pair, preparation)
+        assert np.array_equal(mr, expected.mr[0])
+        assert np.array_equal(body, expected.body[0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "told"),
+    [
+        (shutil.rmtree, 3, "no such folder"),
+        (lambda data: (data / "A/ct_axial.png").unlink(), 4, "audit data, A: lacks ct_axial.png"),
+        (lambda data: (data / "A/mri_axial.png").write_bytes(b"no PNG"), 4, "audit data, A: mri_"),
+    ],
+    ids=["missing", "no CT", "damaged"],
+)
+def test_audit_data_that_cannot_be_used_is_told_before_exporting(
+    tmp_path, monkeypatch, capsys, spoil, code: int, told: str
+) -> None:
+    run, data = save_run(tmp_path / "run", "sde"), write_pairs(tmp_path / "pairs", ("A",))
+    spoil(data)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("mrct_export.export.to_onnx", lambda *_: pytest.fail("exported"))
+    words = [str(run), str(tmp_path / "tiny.mrct"), "--fp16", "--audit", str(data)]
+    assert boundary.run(load("export"), "mrct-export", words) == code
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert "exporting" not in shown.out
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.fixture(scope="module")
