@@ -8,6 +8,7 @@ import torch
 from random_run import UNET, random_network
 from torch import nn
 
+from mrct_export.half import half_weights
 from mrct_export.precision import convolutions, half_network
 from mrct_export.to_onnx import to_onnx
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
@@ -15,7 +16,6 @@ from mrct_runtime.errors import UsageError
 from mrct_runtime.graph import GRAPHS
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_train.network import Network
-from mrct_train.unet import FourierEmbedding
 
 
 def case(process, t: float) -> tuple[torch.Tensor, ...]:
@@ -55,6 +55,18 @@ def test_the_file_is_half_as_large_and_takes_and_gives_float32() -> None:
         assert off(torch.from_numpy(found), network(x, y, times)) < 5e-3
 
 
+def test_the_graph_of_a_network_of_which_some_is_kept_computes_what_it_does() -> None:
+    """In it half meets float32 in sums and in the concatenation with skips."""
+    network = random_network(VESDE())
+    mixed = half_network(network, {"first", "middle.0.conv2", "up.1.conv1"})
+    graph = to_onnx(mixed, GRAPHS["eps"], UNET.multiple)
+    assert half_weights(mixed) <= graph.half_weights < half_weights(half_network(network))
+    x, y, times = case(VESDE(), 0.5)
+    found = OnnxRuntime(graph.dumps(), threads=1).bind(y.numpy())(x.numpy(), 0.5)
+    with torch.inference_mode():
+        assert 0 < off(torch.from_numpy(found), network(x, y, times)) < 5e-3
+
+
 def test_embedding_norms_and_what_is_named_stay_in_float32() -> None:
     network = random_network(VESDE())
     kept = convolutions(network)[2]
@@ -64,8 +76,35 @@ def test_embedding_norms_and_what_is_named_stay_in_float32() -> None:
         if isinstance(layer, nn.Conv2d):
             expected = torch.float32 if name.removesuffix(".layer") == kept else torch.float16
             assert dtypes == {expected}, name
-        if isinstance(layer, nn.GroupNorm | nn.Linear | FourierEmbedding):
-            assert dtypes <= {torch.float32}, name
+        if isinstance(layer, nn.GroupNorm | nn.Linear):
+            assert dtypes == {torch.float32}, name
+
+
+@pytest.mark.parametrize("process", [VESDE(), DDPM()], ids=["ve", "ddpm"])
+def test_std_and_fourier_features_are_those_of_float32_at_every_time(process) -> None:
+    """Half has 11 bits: of a phase of 200 rad it would lose a tenth of one, and the square of std at t_min, 1e-5, is subnormal."""
+    network = random_network(process)
+    mixed = half_network(network, emulated=True)
+    for t in (process.t_min, 0.5, 1.0):
+        seen = [seen_by_the_unet(each, case(process, t)) for each in (network, mixed)]
+        for found, truth in zip(*seen, strict=True):
+            assert found.dtype == torch.float32
+            assert torch.equal(found, truth)
+
+
+def seen_by_the_unet(network, inputs) -> list[torch.Tensor]:
+    """What the preconditioning gives the UNet, and the features that it makes of the time."""
+    seen: list[torch.Tensor] = []
+    handles = (
+        network.unet.register_forward_pre_hook(lambda _, given: seen.extend(given)),
+        network.unet.embedding.register_forward_hook(lambda *given: seen.append(given[2])),
+    )
+    with torch.inference_mode():
+        network(*inputs)
+    for handle in handles:
+        handle.remove()
+    assert len(seen) == 3
+    return seen
 
 
 def test_the_network_itself_is_left_as_it_is() -> None:
