@@ -89,7 +89,7 @@ def mixed_network(
         kept=tuple(name for name in reach.largest if name in kept),
         margins={name: float(f"{HALF_MAX / met:.4g}") for name, met in reach.largest.items()},
         relative_rms=off,
-        times=times,
+        times=tuple(dict.fromkeys(times)),
         sampled=sampled,
         slices=slices.source,
         self_test=SELF_TEST,

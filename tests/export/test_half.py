@@ -318,8 +318,9 @@ def test_a_direct_network_is_judged_by_one_hu() -> None:
         made(random_network(Direct()), Direct(), {"direct": {"steps": 1}})
     quiet = random_network(Direct())
     spread(quiet, "last", 0.1)
-    found = made(quiet, Direct(), {"direct": {"steps": 1}}).half.sampled["direct"]
-    assert 0 < found.difference_hu < found.limit_hu == 1.0
+    half = made(quiet, Direct(), {"direct": {"steps": 1}}).half
+    assert half.times == (1.0,)
+    assert 0 < half.sampled["direct"].difference_hu < half.sampled["direct"].limit_hu == 1.0
 
 
 def test_the_command_refuses_with_code_9_and_leaves_nothing(tmp_path, monkeypatch, capsys) -> None:
