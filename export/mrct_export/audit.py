@@ -68,13 +68,13 @@ class Difference:
 class Reach:
     """The largest magnitudes at the UNet's convolutions.
 
-    Of each: its weights, what it takes, what it gives, and the sum that this becomes a part of. A block's first
+    Of each: its weights and bias, what it takes, what it gives, and the sum that this becomes a part of. A block's first
     convolution answers for the sum with the time embedding, its second for the sum with the skip.
     """
 
     def __init__(self, unet: UNet) -> None:
         self.largest: dict[str, float] = {
-            name: float(layer.weight.detach().abs().max())
+            name: max(float(numbers.detach().abs().max()) for numbers in layer.parameters())
             for name, layer in unet.named_modules()
             if isinstance(layer, nn.Conv2d)
         }

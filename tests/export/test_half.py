@@ -86,6 +86,14 @@ def test_the_reach_is_the_largest_value_that_a_convolution_meets() -> None:
     assert reach.largest == before, "nobody looks any more"
 
 
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_weights_that_half_cannot_hold_are_reached_whatever_they_give(part: str) -> None:
+    network = random_network(VESDE())
+    with torch.no_grad():
+        getattr(network.unet.first, part).view(-1)[0] = -7e4
+    assert Reach(network.unet).largest["first"] == 7e4
+
+
 def test_a_convolution_that_overflows_half_is_found_and_kept() -> None:
     network = random_network(VESDE())
     kept = "middle.0.conv1"
