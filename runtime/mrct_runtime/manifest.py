@@ -121,8 +121,9 @@ class Sampled(_Value):
     """How far one sampler's images of the two precisions lie apart, with the same noise, inside the body."""
 
     evaluations: Annotated[int, Field(ge=1)]
+    """Those that were compared: a preset of fixed length is shortened to 100."""
     difference_hu: Annotated[float, Field(ge=0)]
-    """Mean absolute difference of a sample."""
+    """Mean absolute difference of a sample, over all slices."""
     limit_hu: Annotated[float, Field(gt=0)]
     """The standard error of the mean of ten samples; of a direct network 1 HU."""
 
