@@ -169,7 +169,13 @@ def _trajectory(
         samples[s, k] = sample
 
     sampling = Sampling(built, mc=mc, batch=4, prior_mean=prior_mean, series="audit")
-    moments = synthesize(TorchEngine(network), process, slices.mr, sampling, samples=keep)
+    try:
+        moments = synthesize(TorchEngine(network), process, slices.mr, sampling, samples=keep)
+    except NumericError as error:
+        # its own advice, the fp32 model, is for those who sample
+        raise NumericError(
+            f"samples of {built.name} for the audit of half precision are not finite; nothing was written, leave --fp16 out"
+        ) from error
     return Trajectory(round(moments.evaluations / (len(slices.mr) * mc)), samples)
 
 

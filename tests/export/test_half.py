@@ -28,7 +28,7 @@ from mrct_export.audit_slices import AuditSlices, audit_slices
 from mrct_export.bundle_writer import default_presets
 from mrct_export.export import export
 from mrct_export.half import LIMIT, call_difference, mixed_network
-from mrct_export.precision import convolutions
+from mrct_export.precision import convolutions, half_network
 from mrct_runtime.bundle import HALF_MODEL, Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.engines.target import Target
@@ -184,6 +184,13 @@ def test_a_difference_that_is_not_finite_does_not_pass() -> None:
             NumericError, match=f"{hu:.2g} HU in slice 1 of the audit, more than 1 HU"
         ):
             check_differences({"em": unfit})
+
+
+def test_samples_that_overflow_end_the_audit_with_what_to_do() -> None:
+    network = random_network(VESDE())
+    spread(network, "middle.0.conv1", 1e7)
+    with pytest.raises(NumericError, match=r"samples of em .* not finite; .* leave --fp16 out"):
+        trajectories(half_network(network, emulated=True), VESDE(), PRESETS, TINY, 0.25)
 
 
 def test_every_slice_is_judged_by_its_own_deviation() -> None:
