@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from mrct_runtime.errors import EngineError
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from mrct_runtime.errors import EngineError, first_line
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -54,10 +52,11 @@ class PrivateFolder:
             if path.is_symlink():
                 raise EngineError(f"{path} is a link, which is not followed; delete it") from error
             raise _failed(path, "read", error) from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)  # fdopen takes no folder
+            raise EngineError(f"{path} is no plain file; delete it")
         with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise EngineError(f"{path} is no plain file; delete it")
             _check_owner(path, found)
             try:
                 return file.read()
@@ -89,11 +88,21 @@ class PrivateFolder:
         except OSError as error:
             raise _failed(self.path / name, "removed", error) from error
 
-    def lock(self, name: str) -> BaseFileLock:
-        """What one process at a time holds, to read or write files that belong together."""
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Inside, no other process is, to read or write files that belong together."""
         from filelock import FileLock
 
-        return FileLock(self.path / f"{name}.lock", mode=0o600)
+        path = self.path / f"{name}.lock"
+        held = FileLock(path, mode=0o600)
+        try:
+            held.acquire()
+        except (OSError, NotImplementedError) as error:  # a file system may have no locks
+            raise _failed(path, "locked", error) from error
+        try:
+            yield
+        finally:
+            held.release()
 
     def _sync(self) -> None:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -116,7 +125,6 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
         )
 
 
-def _failed(path: Path, what: str, error: OSError) -> EngineError:
-    return EngineError(
-        f"{path} cannot be {what}: {error.strerror}; XDG_CACHE_HOME names another place"
-    )
+def _failed(path: Path, what: str, error: Exception) -> EngineError:
+    why = getattr(error, "strerror", None) or first_line(error)
+    return EngineError(f"{path} cannot be {what}: {why}; XDG_CACHE_HOME names another place")

@@ -7,6 +7,7 @@ import pickle
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,10 @@ OTHER = {
 def cache(tmp_path, monkeypatch) -> EngineCache:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return EngineCache.open()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def mode(path) -> int:
@@ -155,6 +160,36 @@ def test_a_named_pipe_is_refused_and_not_waited_for(cache) -> None:
     cache.path(KEY).unlink()
     os.mkfifo(cache.path(KEY))
     with pytest.raises(EngineError, match="no plain file"):
+        cache.load(KEY)
+
+
+@pytest.mark.parametrize("suffix", [".engine", ".json"])
+def test_a_folder_in_the_place_of_a_file_is_refused(cache, suffix) -> None:
+    cache.store(KEY, b"engine", 1.0)
+    path = cache.path(KEY).with_suffix(suffix)
+    path.unlink()
+    path.mkdir()
+    before = open_files()
+    with pytest.raises(EngineError, match=rf"{path} is no plain file; delete it"):
+        cache.load(KEY)
+    assert open_files() == before
+
+
+def test_a_lock_that_cannot_be_had_is_one_line(cache) -> None:
+    """As on a file system that is full or read-only; a folder stands in the lock's place for root as well."""
+    (cache.folder.path / f"{KEY.digest}.lock").mkdir()
+    with pytest.raises(EngineError, match=r"\.lock cannot be locked: .*; XDG_CACHE_HOME names"):
+        cache.load(KEY)
+    with pytest.raises(EngineError, match=r"\.lock cannot be locked"):
+        cache.store(KEY, b"engine", 1.0)
+
+
+def test_a_file_system_without_locks_is_one_line(cache, monkeypatch) -> None:
+    def no_locks(_lock) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", no_locks)
+    with pytest.raises(EngineError, match="cannot be locked: FileSystem does not appear"):
         cache.load(KEY)
 
 
