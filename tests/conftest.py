@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,11 @@ def cuda():
     if reason := why_not():
         pytest.skip(f"no GPU: {reason}")
     return Cuda()
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """This process's user is one that the system does not know, as in a container."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)

@@ -77,7 +77,10 @@ def _facts(found: Examination) -> Iterator[tuple[str, str]]:
     yield "processor", f"{machine['processor']}; {' '.join(machine['instructions'])}"
     yield "cores", f"{machine['cores']} for this process"
     yield "memory", f"{_gib(machine['free_memory'])} free of {_gib(machine['memory'])}"
-    yield "cache", f"{found.cache}, {_gib(found.cache_free)} free on its disk"
+    if found.cache_free is not None:
+        yield "cache", f"{found.cache}, {_gib(found.cache_free)} free on its disk"
+    if found.cache_reason:
+        yield "cache", f"none: {found.cache_reason}"
     yield from _gpu_facts(found)
     if found.provider_reason:
         yield "ONNX Runtime", found.provider_reason

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import mrct_runtime
+from mrct_runtime.errors import EngineError
 
 LIBRARIES: Final = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "cupy-cuda13x", "cupy-cuda12x", "cupy"),
@@ -74,15 +75,30 @@ def instructions() -> tuple[str, ...]:
 
 
 def cache_folder() -> Path:
-    """Where what is made on this machine for this machine is kept."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "mrct"
+    """Where what is made on this machine for this machine is kept; EngineError for a user without a home.
+
+    $XDG_CACHE_HOME/mrct, else ~/.cache/mrct. A relative XDG_CACHE_HOME is none, as its specification says: what may be
+    run must not depend on the folder that one happens to be in.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if named.is_absolute():
+        return named / "mrct"
+    try:
+        return Path.home() / ".cache" / "mrct"
+    except RuntimeError as error:
+        raise EngineError(
+            f"user {os.geteuid()} has no home folder for a cache: set XDG_CACHE_HOME to a folder of your own"
+        ) from error
 
 
 def free_disk(folder: Path) -> int:
-    """Free bytes where the folder is, or would be."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    """Free bytes where the folder is, or would be: of the nearest parent that can be asked."""
+    for path in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(path).free
+        except OSError:  # not there, or not for this user to see
+            continue
+    return 0
 
 
 def driver() -> str | None:

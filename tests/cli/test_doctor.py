@@ -62,6 +62,14 @@ def test_json_goes_to_a_file_beside_the_table(bundle, tmp_path, capsys):
     assert doctor(bundle, "--json", tmp_path / "no/folder.json") == OutputError.exit_code
 
 
+def test_a_user_without_a_home_has_no_cache_and_the_rest_is_told(bundle, capsys, homeless):
+    assert doctor(bundle, "--json", "-") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cache"], found["cache_free"]) == (None, None)
+    assert "set XDG_CACHE_HOME" in found["cache_reason"]
+    assert found["sound"]
+
+
 def test_no_sound_backend_is_an_unavailable_engine(bundle, monkeypatch, capsys):
     for name in list(ENGINES):
         monkeypatch.setitem(ENGINES, name, Entry("broken_backends:absent", "cpu"))

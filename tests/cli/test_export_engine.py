@@ -144,6 +144,12 @@ def test_a_changed_engine_exits_with_7_and_names_the_file(tiny, capsys) -> None:
     assert f"{path} was changed" in line
 
 
+def test_a_user_without_a_home_exits_with_7_and_is_told_what_to_set(tiny, capsys, homeless) -> None:
+    code, _, line = told(capsys, tiny, "--engine", "tensorrt-rtx")
+    assert code == 7
+    assert "has no home folder for a cache: set XDG_CACHE_HOME" in line
+
+
 def test_what_is_no_bundle_exits_with_5(tiny, capsys, tmp_path) -> None:
     assert told(capsys, tmp_path, "--engine", "tensorrt-rtx")[0] == 5
 

@@ -56,12 +56,16 @@ class Provider:
 
 @dataclass(frozen=True)
 class Examination:
-    """All that was found. `gpu_reason` says why CuPy sees no GPU; `gpu_hint` is what nvidia-smi says then."""
+    """All that was found. `gpu_reason` says why CuPy sees no GPU; `gpu_hint` is what nvidia-smi says then.
+
+    `cache_reason` says why there is no place for a cache; None where there is.
+    """
 
     machine: dict[str, Any]
     versions: dict[str, str]
-    cache: str
-    cache_free: int
+    cache: str | None
+    cache_free: int | None
+    cache_reason: str | None
     driver: str | None
     gpus: tuple[Gpu, ...]
     gpu_reason: str | None
@@ -87,12 +91,13 @@ def examine(
     bundle = Bundle.load(path)
     gpus, gpu_reason = _gpus(seconds)
     providers, provider_reason = _providers(bundle, tell, seconds)
-    folder = cache_folder()
+    cache, cache_free, cache_reason = _cache()
     return Examination(
         machine=machine(),
         versions=versions(),
-        cache=str(folder),
-        cache_free=free_disk(folder),
+        cache=cache,
+        cache_free=cache_free,
+        cache_reason=cache_reason,
         driver=driver(),
         gpus=gpus,
         gpu_reason=gpu_reason,
@@ -122,6 +127,14 @@ def _verdicts(bundle: Bundle, tell: Callable[[str], None], seconds: float) -> It
                 yield Verdict(*place, reason=str(error))
             else:
                 yield Verdict(*place, **found)
+
+
+def _cache() -> tuple[str | None, int | None, str | None]:
+    try:
+        folder = cache_folder()
+    except EngineError as error:
+        return None, None, str(error)
+    return str(folder), free_disk(folder), None
 
 
 def _gpus(seconds: float) -> tuple[tuple[Gpu, ...], str | None]:
