@@ -20,7 +20,7 @@ from mrct_runtime.errors import UsageError
 Command: TypeAlias = Callable[..., Any]
 
 FLAVOURS: Final = {flavour.backend: flavour for flavour in (RTX, TENSORRT)}
-_BATCH: Final = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
+_BATCH: Final = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")
 _OPTIONS: Final = (
     click.option(
         "--engine",

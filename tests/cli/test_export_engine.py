@@ -61,6 +61,15 @@ def test_batch_size_and_compute_capabilities_are_those_asked_for(
     assert sorted(fake_tensorrt.built[0].capabilities) == [86, 120]
 
 
+def test_a_compute_capability_that_is_named_twice_is_one(tiny, capsys) -> None:
+    for flag in ("8.6,8.9", "8.9,8.6,8.9"):
+        words = ("--engine", "tensorrt-rtx", "--compute-capabilities", flag)
+        assert told(capsys, tiny, *words)[0] == 0
+    (record,) = EngineCache.open().records()
+    assert record.key.architecture == "8.6,8.9"
+    assert [config.capabilities for config in fake_tensorrt.built] == [[86, 89]]
+
+
 def test_after_an_export_the_new_bundle_gets_one(tiny, capsys, monkeypatch, tmp_path) -> None:
     asked = []
 
@@ -86,6 +95,11 @@ def test_after_an_export_the_new_bundle_gets_one(tiny, capsys, monkeypatch, tmp_
         (("--engine", "tensorrt-rtx", "--batch", "5-3"), 2, "growing range, as 1-16, got '5-3'"),
         (("--engine", "tensorrt-rtx", "--batch", "0"), 2, "growing range"),
         (("--engine", "tensorrt-rtx", "--batch", "all"), 2, "growing range"),
+        (
+            ("--engine", "tensorrt-rtx", "--batch", "\N{ARABIC-INDIC DIGIT THREE}"),
+            2,
+            "growing range",
+        ),
         (("--engine", "tensorrt-rtx", "--size", "0"), 2, "rows"),
         (("--engine", "openvino"), 2, "openvino"),
         (

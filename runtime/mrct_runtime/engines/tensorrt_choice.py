@@ -63,7 +63,7 @@ def made(
     capabilities: Sequence[str] = (),
 ) -> Chosen:
     """The engine for just these shapes, and this GPU or these compute capabilities: from the cache, or into it."""
-    cache = EngineCache.open()
+    cache, capabilities = EngineCache.open(), tuple(dict.fromkeys(capabilities))
     wanted = key(library, network, shapes, architecture(library, gpu, capabilities))
     if (found := cache.load(wanted)) is not None:
         return Chosen(*found, built=False)
