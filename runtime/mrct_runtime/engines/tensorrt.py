@@ -138,7 +138,8 @@ class TensorRT:
             if self._kernels is not None:
                 with suppress(EngineError):  # all that is lost is the time to compile them again
                     self._kernels.keep()
-            self._bound = self._kernels = self._context = self._engine = self._runtime = None
+            # a context before what it runs with
+            self._bound = self._context = self._kernels = self._engine = self._runtime = None
 
     def _new_context(self) -> Any:
         """One that is given its memory for each shape: of less for a smaller batch, and by CuPy, which reuses it."""

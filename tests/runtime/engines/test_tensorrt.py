@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 
 import fake_device
 import fake_tensorrt
@@ -172,6 +173,15 @@ def test_a_closed_engine_says_so_and_may_be_closed_again(sde, backend) -> None:
             engine.bind(y)
         with pytest.raises(EngineError, match="closed"):
             eps(y, 0.5)
+
+
+def test_what_an_engine_consists_of_goes_after_what_is_made_of_it(sde, rtx) -> None:
+    engine = sde.open_engine(Target("cuda", rtx))
+    parts, gone = ("_bound", "_context", "_kernels", "_engine", "_runtime"), []
+    for name in parts:
+        weakref.finalize(getattr(engine, name), gone.append, name)
+    engine.close()
+    assert tuple(gone) == parts
 
 
 def test_the_builder_is_told_the_shapes_strong_types_and_no_tf32(sde, backend) -> None:
