@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _Count = Annotated[int, Field(ge=1)]
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 _PREFIX: Final = 32
+_UNFIT: Final = re.compile(r"[^0-9A-Za-z.]+")
 
 
 class Key(BaseModel):
@@ -127,7 +129,7 @@ class EngineCache:
         return record
 
     def load_kernels(self, key: Key, gpu: str) -> bytes | None:
-        """What an engine compiled on such a GPU when it last ran there; EngineError where it was changed."""
+        """What an engine compiled on this kind of GPU when it last ran there; EngineError where it was changed."""
         name = _kernels(key, gpu)
         content = self.folder.read(name)
         if content is None:
@@ -138,12 +140,12 @@ class EngineCache:
         return kernels
 
     def store_kernels(self, key: Key, gpu: str, kernels: bytes) -> None:
-        """Keeps what an engine compiled on such a GPU, its digest in front."""
+        """Keeps what an engine compiled on this kind of GPU, its digest in front."""
         self.folder.write(_kernels(key, gpu), hashlib.sha256(kernels).digest() + kernels)
 
 
 def _kernels(key: Key, gpu: str) -> str:
-    return f"{key.digest}-{gpu}.kernels"
+    return f"{key.digest}-{_UNFIT.sub('-', gpu)}.kernels"
 
 
 def _changed(path: Path, why: str) -> EngineError:

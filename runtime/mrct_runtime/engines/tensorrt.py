@@ -39,15 +39,18 @@ def _open(network: Network, target: Target, flavour: Flavour) -> TensorRT:
     library.check_gpu(gpu.capability, gpu.model)
     with device.running():
         chosen = serving(library, network, target.batch, gpu)
-    kernels = Kernels(chosen.record.key, gpu.capability) if flavour.portable else None
+    kernels = Kernels(chosen.record.key, gpu) if flavour.portable else None
     return TensorRT(library, device, chosen.engine, network.precision, kernels)
 
 
 class Kernels:
-    """What TensorRT-RTX compiled for an engine on a GPU of this compute capability, kept in the cache of engines."""
+    """What TensorRT-RTX compiled for an engine on this model of GPU, kept in the cache of engines.
 
-    def __init__(self, key: Key, capability: str) -> None:
-        self._key, self._capability = key, capability
+    It takes none of another model's, also of the same compute capability.
+    """
+
+    def __init__(self, key: Key, gpu: Gpu) -> None:
+        self._key, self._gpu = key, f"{gpu.capability} {gpu.model}"
         self._kept = b""
         self._config: Any = None
         self._compiled: Any = None
@@ -63,7 +66,7 @@ class Kernels:
         specialised = trt.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = specialised.EAGER
         self._compiled = config.create_runtime_cache()
-        kept = EngineCache.open().load_kernels(self._key, self._capability)
+        kept = EngineCache.open().load_kernels(self._key, self._gpu)
         if kept is not None and self._compiled.deserialize(kept):
             self._kept = kept
         library.forget()  # those of another driver are not taken, and compiled again
@@ -74,7 +77,7 @@ class Kernels:
         """Writes those that came since."""
         content = bytes(self._compiled.serialize() or b"")
         if content not in {b"", self._kept}:
-            EngineCache.open().store_kernels(self._key, self._capability, content)
+            EngineCache.open().store_kernels(self._key, self._gpu, content)
             self._kept = content
 
 

@@ -212,10 +212,18 @@ def test_compiled_kernels_are_kept_for_each_gpu_and_a_changed_file_is_refused(ca
     cache.store_kernels(KEY, "8.9", b"kernels")
     assert cache.load_kernels(KEY, "8.9") == b"kernels"
     assert cache.load_kernels(KEY, "12.0") is None
+    assert cache.load_kernels(KEY, "8.9 ../../A GPU (TM)") is None
     (path,) = cache.folder.path.glob("*.kernels")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(EngineError, match="was changed"):
         cache.load_kernels(KEY, "8.9")
+
+
+def test_what_a_gpu_is_called_leads_to_no_other_folder(cache) -> None:
+    cache.store_kernels(KEY, "8.9 ../../A GPU (TM)", b"kernels")
+    assert cache.load_kernels(KEY, "8.9 ../../A GPU (TM)") == b"kernels"
+    (path,) = cache.folder.path.iterdir()
+    assert path.name == f"{KEY.digest}-8.9-..-..-A-GPU-TM-.kernels"
 
 
 WRITE_OFTEN = """

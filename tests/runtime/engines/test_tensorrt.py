@@ -229,7 +229,19 @@ def test_what_was_compiled_is_kept_for_the_next_start(sde, rtx) -> None:
         engine.close()
         compiled.append(fake_tensorrt.calls["compiled"])
     assert compiled[0] == compiled[1] == 2  # the self-test's shape and ours, once each
-    assert len(list(EngineCache.open().folder.path.glob("*-8.9.kernels"))) == 1
+    assert len(list(EngineCache.open().folder.path.glob("*-8.9-A-GPU.kernels"))) == 1
+
+
+def test_two_models_of_gpu_of_one_compute_capability_keep_what_each_compiled(
+    sde, rtx, monkeypatch
+) -> None:
+    """TensorRT-RTX takes kernels of the very same model alone; the engine serves both."""
+    for model, compiled in [("A GPU", 1), ("Another GPU", 2), ("A GPU", 2), ("Another GPU", 2)]:
+        device = lambda gpu, model=model: CapturingDevice(f"cuda:{gpu}", model=model)  # noqa: E731
+        monkeypatch.setattr(tensorrt, "Cuda", device)
+        sde.open_engine(Target("cuda", rtx)).close()
+        assert fake_tensorrt.calls["compiled"] == compiled
+    assert fake_tensorrt.calls["build_serialized_network"] == 1
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])

@@ -130,7 +130,13 @@ def test_without_a_gpu_the_real_runtime_loads_no_engine_and_says_why_in_one_line
         pytest.skip("there is a GPU, which may load it")
     chosen = made(rtx, small_network(), SHAPES, None)
     with pytest.raises(EngineError, match=r"TensorRT-RTX .* cannot .*CUDA") as raised:
-        TensorRT(rtx, FakeDevice(), chosen.engine, "fp32", Kernels(chosen.record.key, "8.9"))
+        TensorRT(
+            rtx,
+            FakeDevice(),
+            chosen.engine,
+            "fp32",
+            Kernels(chosen.record.key, Gpu("8.9", "A GPU")),
+        )
     assert "\n" not in str(raised.value)
 
 
