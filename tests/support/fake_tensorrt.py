@@ -54,6 +54,7 @@ DataType = IntEnum("DataType", "FLOAT HALF INT64", start=0)
 LayerType = IntEnum("LayerType", "CONVOLUTION SHUFFLE", start=0)
 TensorIOMode = IntEnum("TensorIOMode", "NONE INPUT OUTPUT", start=0)
 BuilderFlag = IntEnum("BuilderFlag", "TF32 REFIT REQUIRE_USER_ALLOCATION", start=0)
+PreviewFeature = IntEnum("PreviewFeature", "RUNTIME_ACTIVATION_RESIZE_10_10", start=0)
 ExecutionContextAllocationStrategy = IntEnum(
     "ExecutionContextAllocationStrategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED", start=0
 )
@@ -135,6 +136,11 @@ class _Config:
         self.profiles: list[_Profile] = []
         self.num_compute_capabilities = 0
         self.capabilities: list[int] = []
+        self.features: set[PreviewFeature] = set()
+
+    def set_preview_feature(self, feature: PreviewFeature, on: bool) -> None:
+        assert on
+        self.features.add(feature)
 
     def clear_flag(self, flag: BuilderFlag) -> None:
         self.flags.discard(flag)
@@ -172,7 +178,9 @@ class Builder:
             assert set(profile) == {value.name for value in network.model.graph.input}
         built.append(SimpleNamespace(strongly_typed=network.strongly_typed, **vars(config)))
         graph = base64.b64encode(network.model.SerializeToString()).decode()
-        return json.dumps({"graph": graph, "profiles": config.profiles}).encode()
+        resized = PreviewFeature.RUNTIME_ACTIVATION_RESIZE_10_10 in config.features
+        made = {"graph": graph, "profiles": config.profiles, "resized": resized}
+        return json.dumps(made).encode()
 
 
 class Runtime:
@@ -191,7 +199,7 @@ class Engine:
 
     def __init__(self, content: dict[str, Any], log: ILogger) -> None:
         self.log = log
-        self.profiles = content["profiles"]
+        self.profiles, self.resized = content["profiles"], content["resized"]
         self.session = onnxruntime.InferenceSession(
             base64.b64decode(content["graph"]), providers=["CPUExecutionProvider"]
         )
@@ -284,8 +292,10 @@ class _Context:
         return True
 
     def update_device_memory_size_for_shapes(self) -> int:
+        """As for the largest batch, unless the builder was told that smaller ones are to need less."""
         assert set(self.shapes) == set(self.engine.inputs)
-        return 8 * int(np.prod(self.shapes["y"]))
+        _, _, most = self.engine.profiles[self.profile]["y"]
+        return 8 * int(np.prod(self.shapes["y"] if self.engine.resized else most))
 
     def set_device_memory(self, address: int, size: int) -> None:
         self.memory = (address, size)

@@ -15,7 +15,7 @@ from mrct_runtime.engines.tensorrt_library import Library
 from mrct_runtime.errors import EngineError, UsageError
 from mrct_runtime.onnx_header import weights
 
-RECIPE: Final = 1
+RECIPE: Final = 2
 """Raised when what the builder is told here changes: engines of another recipe are not taken from the cache."""
 MOST_BATCH: Final = 16
 _LARGEST: Final = 8192
@@ -90,6 +90,10 @@ def build(
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         # TensorRT-RTX may otherwise take memory in an evaluation, which no CUDA graph can repeat
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+    resize = getattr(trt.PreviewFeature, "RUNTIME_ACTIVATION_RESIZE_10_10", None)
+    if resize is not None and shapes.least < shapes.most:
+        # without it an engine may ask for the memory of its largest batch also for a halved one
+        config.set_preview_feature(resize, True)
     profiles = _profiles(network, shapes)
     for profile in profiles:
         _add_profile(library, builder, config, parsed, profile)

@@ -189,6 +189,7 @@ def test_the_builder_is_told_the_shapes_strong_types_and_no_tf32(sde, backend) -
     (config,) = fake_tensorrt.built
     assert config.strongly_typed
     assert config.flags == {fake_tensorrt.BuilderFlag.REQUIRE_USER_ALLOCATION}
+    assert config.features == {fake_tensorrt.PreviewFeature.RUNTIME_ACTIVATION_RESIZE_10_10}
     own, trial = config.profiles
     assert own["x"] == own["y"] == [(batch, 1, SIZE, SIZE) for batch in (1, 6, 16)]
     assert own["t"] == [(1,), (6,), (16,)]
@@ -252,6 +253,7 @@ def test_an_engine_of_one_batch_fills_smaller_ones_up(sde, rtx, batch) -> None:
     engine = sde.open_engine(Target("cuda", rtx, batch=5))
     assert engine.max_batch == 5
     assert fake_tensorrt.calls["build_serialized_network"] == 1
+    assert not fake_tensorrt.built[0].features  # there is nothing to save
     reference = sde.open_engine(Target("cpu", threads=1))
     for t in (0.5, np.linspace(0.1, 1, batch)):
         found, expected = (
