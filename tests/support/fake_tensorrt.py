@@ -165,6 +165,8 @@ class _Config:
 
 class Builder:
     def __init__(self, log: ILogger) -> None:
+        if _fails(log, "Builder"):
+            raise TypeError("factory function returned nullptr")
         self._log = log
 
     create_network = staticmethod(_Network)
@@ -185,6 +187,8 @@ class Builder:
 
 class Runtime:
     def __init__(self, log: ILogger) -> None:
+        if _fails(log, "Runtime"):
+            raise TypeError("factory function returned nullptr")
         self._log = log
 
     def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
@@ -217,7 +221,9 @@ class Engine:
     def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
         return self.profiles[index][name]
 
-    def create_engine_inspector(self) -> SimpleNamespace:
+    def create_engine_inspector(self) -> SimpleNamespace | None:
+        if _fails(self.log, "create_engine_inspector"):
+            return None
         layers = [
             {"LayerType": "CaskConvolution", "Inputs": [{"Name": "h", "Format/Datatype": kind}]}
             for kind in self.types
@@ -225,8 +231,8 @@ class Engine:
         told = json.dumps({"Layers": layers})
         return SimpleNamespace(get_engine_information=lambda _format: told)
 
-    def create_runtime_config(self) -> _RuntimeConfig:
-        return _RuntimeConfig()
+    def create_runtime_config(self) -> _RuntimeConfig | None:
+        return None if _fails(self.log, "create_runtime_config") else _RuntimeConfig()
 
     def create_execution_context(self, how: Any) -> _Context | None:
         """In memory of the user's own, as an engine with that flag asks for; `how` is a strategy or a configuration."""

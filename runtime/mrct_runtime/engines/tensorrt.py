@@ -59,6 +59,8 @@ class Kernels:
         """How a context is to run: with these kernels, all compiled at once; memory and CUDA graphs are the caller's."""
         trt = library.trt
         config = self._config = engine.create_runtime_config()
+        if config is None:
+            raise library.failure("prepare the engine")
         config.set_execution_context_allocation_strategy(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
@@ -96,10 +98,9 @@ class TensorRT:
         precision: Precision,
         kernels: Kernels | None = None,
     ) -> None:
-        trt = library.trt
         self._library, self._kernels = library, kernels
         with device.running():
-            self._runtime = trt.Runtime(library.log)
+            self._runtime = library.made("Runtime")
             self._engine: Any = self._runtime.deserialize_cuda_engine(engine)
             if self._engine is None:
                 raise library.failure("load the engine")

@@ -82,7 +82,7 @@ def build(
     check_capabilities(library, capabilities)
     library.forget()
     trt = library.trt
-    builder = _builder(library)
+    builder = library.made("Builder")
     parsed = _parsed(library, builder, network)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is no TF32
@@ -112,13 +112,6 @@ def build(
     if network.precision == "fp16" and library.flavour.portable:
         check_size(network.model, len(engine), len(profiles))
     return engine
-
-
-def _builder(library: Library) -> Any:
-    try:
-        return library.trt.Builder(library.log)
-    except TypeError as error:  # what the bindings make of a null pointer
-        raise library.failure("make a builder") from error
 
 
 def check_size(model: bytes, size: int, profiles: int) -> None:

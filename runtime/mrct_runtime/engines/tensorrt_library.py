@@ -79,6 +79,13 @@ class Library:
                 f"{', '.join(self.capabilities)}; take --backend onnxruntime-cuda"
             )
 
+    def made(self, kind: str) -> Any:
+        """A new Builder or Runtime; EngineError where there is none to be had."""
+        try:
+            return getattr(self.trt, kind)(self.log)
+        except TypeError as error:  # what the bindings make of a null pointer
+            raise self.failure(f"make a {kind.lower()}") from error
+
     def forget(self) -> None:
         """Drops what was said so far: what fails from here on has another reason."""
         self._errors.clear()

@@ -18,9 +18,12 @@ _TENSORS: Final = ("Inputs", "Outputs")
 def check_types(library: Library, engine: Any) -> None:
     """EngineError where an engine that should be in half precision computes most of its convolutions in another type.
 
-    Of those that the inspector shows: fused layers hide theirs.
+    Of those that the inspector shows: fused layers hide theirs, and where there is no inspector what was found at the
+    build has to do.
     """
     inspector = engine.create_engine_inspector()
+    if inspector is None:
+        return
     told = inspector.get_engine_information(library.trt.LayerInformationFormat.JSON)
     shown = list(_convolutions(told))
     half = sum(bool(_HALF.search(types)) for types in shown)
@@ -31,18 +34,19 @@ def check_types(library: Library, engine: Any) -> None:
         )
 
 
-def _convolutions(told: str) -> Iterator[str]:
+def _convolutions(told: str | None) -> Iterator[str]:
     """The types of the tensors of each layer that is a convolution; nothing where they are not told."""
     try:
-        layers = json.loads(told).get("Layers", [])
+        layers = json.loads(told or "").get("Layers", [])
     except (ValueError, AttributeError):
         return
     for layer in layers:
         if isinstance(layer, dict) and _CONVOLUTION.search(str(layer.get("LayerType"))):
-            tensors = (each for kind in _TENSORS for each in layer.get(kind, []))
+            tensors = (each for kind in _TENSORS for each in layer.get(kind) or ())
             types = [
                 str(value)
                 for each in tensors
+                if isinstance(each, dict)
                 for name, value in each.items()
                 if "type" in name.lower()
             ]

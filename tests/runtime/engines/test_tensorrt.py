@@ -351,6 +351,26 @@ def test_what_fails_is_told_in_one_line_and_too_little_memory_apart(
             sde.open_engine(Target("cuda", backend))
 
 
+@pytest.mark.parametrize(
+    ("function", "doing"),
+    [
+        ("Builder", "cannot make a builder"),
+        ("Runtime", "cannot make a runtime"),
+        ("create_runtime_config", "cannot prepare the engine"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_line(rtx, function, doing) -> None:
+    """The bindings make a TypeError of a constructor's null pointer, and None of a function's."""
+    fake_tensorrt.broken[function] = "Error Code 6: CUDA initialization failure"
+    with pytest.raises(EngineError, match=f"{doing}: Error Code 6: CUDA init"):
+        tensorrt.open_tensorrt_rtx(small_network(np.float16, "fp16"), Target("cuda"))
+
+
+def test_an_fp16_engine_without_an_inspector_is_taken_as_it_was_built(rtx) -> None:
+    fake_tensorrt.broken["create_engine_inspector"] = "Error Code 3: API Usage Error"
+    tensorrt.open_tensorrt_rtx(small_network(np.float16, "fp16"), Target("cuda")).close()
+
+
 def test_an_evaluation_that_fails_later_says_so(sde, rtx) -> None:
     engine = sde.open_engine(Target("cuda", rtx))
     with engine.device.running():

@@ -192,7 +192,9 @@ def refused(expected: bool) -> Iterator[None]:
         (layers("Channel major FP16 format where channel % 8 == 0"), False),
         (layers("Float", "Float", kind="ForeignNode"), False),
         ('{"Layers": ["a", "b"]}', False),
+        ('{"Layers": [{"LayerType": "conv", "Inputs": ["x"], "Outputs": null}]}', False),
         ("no JSON", False),
+        (None, False),
     ],
 )
 def test_an_engine_whose_convolutions_are_shown_in_float32_is_no_fp16_engine(
