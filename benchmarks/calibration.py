@@ -76,10 +76,12 @@ def moments(contestant: Contestant, engine: Engine, case: Case, keep: Path | Non
     file = None if keep is None else keep / f"{contestant.settings.sampler}-{case.name}.npz"
     if file is not None and file.is_file():
         kept = np.load(file)
-        return Moments(kept["mean"], kept["std"], int(kept["n"]), int(kept["evaluations"]), MC)
+        return Moments(kept["mean"], kept["std"], kept["counts"], int(kept["evaluations"]), MC)
     found = draw(contestant, engine, case).moments[0]
     if file is not None:
-        np.savez(file, mean=found.mean, std=found.std, n=found.n, evaluations=found.evaluations)
+        np.savez(
+            file, mean=found.mean, std=found.std, counts=found.counts, evaluations=found.evaluations
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
+from mrct_cli.samples import samples
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -42,7 +43,24 @@ _PLACEHOLDERS = {
     show_default=True,
     help=f"What the model allows: {served()}.",
 )
-@click.option("--mc", type=int, help="Monte Carlo samples a slice. [10; direct: 1]")
+@click.option(
+    "--mc",
+    callback=samples,
+    metavar="N or N..M",
+    help="Monte Carlo samples a slice, or as many as --mc-tolerance asks for, such as 4..32. [10; direct: 1]",
+)
+@click.option(
+    "--mc-tolerance",
+    type=float,
+    metavar="HU",
+    help="The standard error of a slice's mean, averaged over the body, at which it has samples enough.",
+)
+@click.option(
+    "--branch-at",
+    type=float,
+    metavar="T",
+    help="Sample a slice once down to this network time, and its samples apart from there: faster, with less deviation.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
 @click.option(
     "--bundle",
@@ -83,7 +101,9 @@ def infer(
     study: Path,
     out: Path | None,
     sampler: str,
-    mc: int | None,
+    mc: int | tuple[int, int] | None,
+    mc_tolerance: float | None,
+    branch_at: float | None,
     seed: int,
     bundle_path: Path | None,
     series: str | None,
@@ -117,6 +137,8 @@ def infer(
         recipe=published(recipe),
         target=target(context),
         raw_uncertainty=raw_uncertainty,
+        mc_tolerance_hu=mc_tolerance,
+        branch_at=branch_at,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
     tell = _silence if quiet else _to_stderr

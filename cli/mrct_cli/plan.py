@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mrct_cli.progress import clock
+from mrct_runtime.samplers import adapts
 
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
@@ -30,9 +31,8 @@ def plan_lines(job: Job) -> Iterator[str]:
     yield f"sampler: {sampling.sampler!r}"
     if job.started is not None:
         yield f"start:   {job.started}"
-    most, samples = _most(job), "sample" if sampling.mc == 1 else "samples"
     yield (
-        f"work:    {sampling.mc} {samples} a slice, {most}{job.evaluations} network evaluations, "
+        f"work:    {_samples(job)} a slice, {_most(job)}{job.evaluations} network evaluations, "
         f"{sampling.batch} images at once, seed {sampling.seed}"
     )
 
@@ -53,9 +53,19 @@ def estimate_lines(job: Job) -> Iterator[str]:
     yield f"memory:  {peak_mb:.0f} MB so far, after one batch"
 
 
+def _samples(job: Job) -> str:
+    sampling, tolerance = job.sampling, job.settings.mc_tolerance_hu
+    if sampling.stopping is not None:
+        enough = f"until their mean's standard error is {tolerance:g} HU"
+        return f"{sampling.least} to {sampling.mc} samples {enough}"
+    return f"{sampling.mc} sample{'' if sampling.mc == 1 else 's'}"
+
+
 def _most(job: Job) -> str:
-    """An adaptive sampler's evaluations are an upper limit."""
-    return "at most " if job.settings.sampler == "ode" else ""
+    """The evaluations are an upper limit where the sampler or the samples adapt, or samples share some."""
+    sampling = job.sampling
+    limited = sampling.stopping is not None or sampling.branch_at is not None
+    return "at most " if limited or adapts(job.settings.sampler) else ""
 
 
 def _seconds(engine: Engine, shape: tuple[int, ...], job: Job) -> float:

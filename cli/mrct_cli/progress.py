@@ -48,6 +48,7 @@ class Watch:
 
     def __init__(self, job: Job, show: Show) -> None:
         self._sampling, self._slices = job.sampling, len(job.condition.array)
+        self._rows = self._slices * job.sampling.least
         self._show = show
         self._started = time.monotonic()
         self._slices_done = self._rows_done = self._evaluations = 0
@@ -61,11 +62,12 @@ class Watch:
     def batch_finished(self, progress: Progress) -> None:
         """A batch is sampled."""
         self._slices_done, self._rows_done = progress.slices, progress.rows
+        self._rows = progress.total_rows
         self._evaluations = 0
         self._tell(progress.rows)
 
     def _tell(self, rows: float) -> None:
-        fraction = rows / (self._slices * self._sampling.mc)
+        fraction = rows / self._rows
         elapsed = time.monotonic() - self._started
         self._show(State(self._slices_done, self._slices, fraction, elapsed))
 

@@ -115,7 +115,8 @@ class Bundle:
         study: str | Path,
         *,
         sampler: str = "em",
-        mc: int | None = None,
+        mc: int | tuple[int, int] | None = None,
+        mc_tolerance: float | None = None,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
         series: str | None = None,
@@ -123,13 +124,19 @@ class Bundle:
     ) -> Result:
         """The synthetic CT of the study's axial T2w series, or of the one named by its UID or number.
 
-        Of `mc` samples a slice: 10 where it is not given, 1 of a direct network. `raw_uncertainty` leaves the
+        Of `mc` samples a slice: 10 where it is not given, 1 of a direct network; of two numbers, the fewest and the most,
+        until the standard error of a slice's mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the
         deviation as it is also where the bundle has a recalibration for it.
         """
         from mrct_runtime.translate import Settings, translate
 
         settings = Settings(
-            sampler, mc, seed, options=options or {}, raw_uncertainty=raw_uncertainty
+            sampler,
+            mc,
+            seed,
+            options=options or {},
+            raw_uncertainty=raw_uncertainty,
+            mc_tolerance_hu=mc_tolerance,
         )
         return translate(self, study, settings, series=series)
 

@@ -8,15 +8,16 @@ from mrct_runtime.arrays import Array, Denoiser, Time
 
 
 class Counted:
-    """The same denoiser; `evaluations` tells how often it was called."""
+    """The same denoiser; `evaluations` tells how often it was called, `images` with how many images altogether."""
 
     def __init__(self, denoise: Denoiser) -> None:
         self._denoise = denoise
-        self.evaluations = 0
+        self.evaluations = self.images = 0
 
     def __call__(self, x: Array, t: Time) -> Array:
         """eps(x, t)."""
         self.evaluations += 1
+        self.images += len(x)
         return self._denoise(x, t)
 
 

@@ -98,7 +98,7 @@ class Noise:
     """The noise of a batch: call by call the next z ~ N(0, I), float32 [B, 1, H, W].
 
     Row b of the batch is Monte Carlo sample `rows[b][1]` of slice `rows[b][0]` (counted along the series' normal).
-    `normals` makes it, where the arrays are to live: a device's, by default the host's.
+    `normals` makes it, where the arrays are to live: a device's, by default the host's. `first` skips so many draws.
     """
 
     def __init__(
@@ -108,12 +108,14 @@ class Noise:
         rows: Sequence[tuple[int, int]],
         shape: tuple[int, int],
         normals: Normals = host_normals,
+        first: int = 0,
     ) -> None:
         self._normals = normals(stream_key(seed, series), rows, shape[0] * shape[1])
         self._shape = shape
-        self._draw = 0
+        self.draws = first
+        """The number of the next draw."""
 
     def __call__(self) -> Array:
         """The next z [B, 1, H, W]."""
-        draw, self._draw = self._draw, self._draw + 1
+        draw, self.draws = self.draws, self.draws + 1
         return self._normals(draw).reshape(-1, 1, *self._shape)

@@ -45,6 +45,8 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             "sampler": result.sampler,
             "options": asdict(cast("Any", sampling.sampler)),
             "mc": sampling.mc,
+            "stopping": None if sampling.stopping is None else asdict(sampling.stopping),
+            "branch_at": sampling.branch_at,
             "seed": sampling.seed,
             "noise": "Philox4x32-10, Box-Muller",
             "batch": sampling.batch,

@@ -39,7 +39,8 @@ _BYTES_BESIDES = 8_000_000
 class Counters:
     """What happened while sampling, inside the body; voxels on the model grid.
 
-    `batch` is the most images that the network was given at once.
+    `batch` is the most images that the network was given at once. `samples` has those of each slice, `standard_error_hu`
+    that of each slice's mean, averaged over its body (None of one sample).
     """
 
     evaluations: int
@@ -47,6 +48,8 @@ class Counters:
     body_voxels: int
     below_window: int
     above_window: int
+    samples: tuple[int, ...]
+    standard_error_hu: tuple[float, ...] | None
 
     @property
     def outside(self) -> float:
@@ -126,7 +129,7 @@ class Result:
             bundle=self.model.manifest.name,
             bundle_sha256=self.model.sha256,
             sampler=self.sampler,
-            mc=self.sampling.mc,
+            mc=(min(self.counters.samples), max(self.counters.samples)),
             seed=self.sampling.seed,
             text=text,
             recalibrated=self.uncertainty.recalibration is not None,

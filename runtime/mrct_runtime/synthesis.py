@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, array_namespace
+from mrct_runtime.branching import Branching, Keys, parts
 from mrct_runtime.denoisers import Counted
 from mrct_runtime.engines import Engine
 from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.moments import Running
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import Process
+from mrct_runtime.rows import Queue, Rows
 from mrct_runtime.samplers import Sampler
+from mrct_runtime.stopping import Stopping
 
 Guess: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """x_0 of a condition, both [B, 1, H, W] on the host: its network may have a device or a queue of its own."""
@@ -31,9 +36,11 @@ Guess: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 class Sampling:
     """How samples are drawn: everything between the command line and the loop.
 
-    `mc` samples a slice; `batch` rows at once, fewer where the engine takes fewer; `prior_mean` is the data's mean,
-    which the prior keeps as alpha(t_max) m: std(t_max) alone does not quite forget it. `series` keys the noise.
-    `guess` gives in its place an image of the condition, for a process that starts with little noise.
+    `mc` samples a slice, or, with `stopping`, as many as that asks for and at most `mc`; `batch` rows at once, fewer
+    where the engine takes fewer; `prior_mean` is the data's mean, which the prior keeps as alpha(t_max) m: std(t_max)
+    alone does not quite forget it. `series` keys the noise. With `branch_at`, a network time, the samples of a slice are
+    one until then.
+    `guess` gives in the place of `prior_mean` an image of the condition, for a process that starts with little noise.
     """
 
     sampler: Sampler
@@ -42,6 +49,8 @@ class Sampling:
     batch: int = 10
     prior_mean: float = 0.0
     series: str = ""
+    stopping: Stopping | None = None
+    branch_at: float | None = None
     guess: Guess | None = None
 
     def __post_init__(self) -> None:
@@ -49,13 +58,38 @@ class Sampling:
             raise UsageError(f"mc must be at least 1 sample a slice, got {self.mc}")
         if self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
+        if self.stopping is not None and self.stopping.least > self.mc:
+            raise UsageError(
+                f"mc must go from fewer samples to more, got {self.stopping.least} to {self.mc}"
+            )
+
+    @property
+    def least(self) -> int:
+        """The samples that every slice gets."""
+        return self.mc if self.stopping is None else self.stopping.least
+
+    def check(self, process: Process) -> None:
+        """UsageError where the sampler does not serve the process, or its samples cannot part where they are to."""
+        self.sampler.check(process)
+        if self.branch_at is None:
+            return
+        if not process.t_min < self.branch_at < process.t_max:
+            raise UsageError(
+                f"branch_at must lie between the times {process.t_min:g} and {process.t_max:g}, got {self.branch_at:g}"
+            )
+        if not parts(self.sampler, process, self.branch_at):
+            raise UsageError(
+                f"sampler {self.sampler.name} draws no noise from t = {self.branch_at:g} on, so samples that are one until "
+                "then stay one: raise branch_at, take more steps or a sampler that draws noise in its steps"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean and deviation (ddof 1) over n samples a slice, float64 [S, H, W], and the evaluations of all samples together.
+    """Mean and deviation (ddof 1) over a slice's samples, float64 [S, H, W], and the evaluations of all samples together.
 
-    An adaptive sampler's batch goes on until its last sample is done, so its evaluations depend on the batch.
+    `counts` [S] are the samples of each slice. An adaptive sampler's batch goes on until its last sample is done, so its
+    evaluations depend on the batch.
 
     The deviation of few samples is low by the factor c4(n) (0.973 at n = 10); it is not corrected here. With one
     sample it is 0. `batch` is the most rows that were drawn at once: fewer than asked for where memory was short.
@@ -63,22 +97,19 @@ class Moments:
 
     mean: Array
     std: Array
-    n: int
+    counts: Array
     evaluations: int
     batch: int
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a synthesis stands: slices finished of all, and rows (slice, sample) finished of all."""
+    """Where a synthesis stands: slices finished of all, and rows (slice, sample) finished of all planned so far."""
 
     slices: int
     total_slices: int
     rows: int
     total_rows: int
-
-
-Rows: TypeAlias = Sequence[tuple[int, int]]
 
 
 def synthesize(
@@ -89,12 +120,14 @@ def synthesize(
     progress: Callable[[Progress], None] | None = None,
     slices: Sequence[int] | None = None,
     samples: Callable[[int, int, Array], None] | None = None,
+    body: Array | None = None,
 ) -> Moments:
     """Mean and deviation [S, H, W] of the samples of every slice of the condition [S, H, W].
 
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
     `samples` is handed every finished one, float64 [H, W] on the host, in units of the network and not clipped, with its
-    places in `cond` and among the slice's samples; nothing else keeps it. Where the device's memory is too small for a
+    places in `cond` and among the slice's samples; nothing else keeps it. `body` [S, H, W] is the mask over which
+    `sampling.stopping` averages; everything where it is None. Where the device's memory is too small for a
     batch, it is halved, and the same rows are drawn with the same noise; DeviceMemoryError where one row is too much.
     NumericError names the slice and sample of a value that is not finite.
 
@@ -102,77 +135,152 @@ def synthesize(
     what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps. A guess goes
     up with the condition.
     """
-    sampling.sampler.check(process)
-    names = range(len(cond)) if slices is None else slices
-    mean, std = np.empty(cond.shape), np.empty(cond.shape)
-    mc, total = sampling.mc, len(cond) * sampling.mc
-    batch, largest = min(sampling.batch, engine.max_batch), 0
-    running, done, evaluations = Running(), 0, 0
+    sampling.check(process)
+    drawing = _Drawing(
+        engine, process, cond, sampling, range(len(cond)) if slices is None else slices
+    )
+    queue = Queue(len(cond), sampling.least)
+    tally = _Tally(engine, sampling, queue, np.ones(cond.shape, bool) if body is None else body)
+    batch, largest, evaluations, done = min(sampling.batch, engine.max_batch), 0, 0, 0
     with engine.device.running():
-        while done < total:
-            rows = [divmod(row, mc) for row in range(done, min(done + batch, total))]
-            drawn, taken = _draw_if_it_fits(engine, process, cond, sampling, rows, names)
+        while queue.waiting:
+            rows = queue.take(batch)
+            drawn, images = drawing.draw_if_it_fits(rows)
             if drawn is None:
                 # only now, when the arrays of the failed batch are gone
                 engine.device.trim()
+                queue.put_back(rows)
                 batch = len(rows) // 2
                 continue
             _check_finite(engine, drawn, rows)
             for (s, k), sample in zip(rows, drawn, strict=True):
-                running.add(sample)
                 if samples is not None:
                     samples(s, k, engine.device.to_host(sample).astype(np.float64))
-                if k == mc - 1:
-                    mean[s], std[s] = map(engine.device.to_host, (running.mean, running.std))
-                    running = Running()
-            done, largest = done + len(rows), max(largest, len(rows))
-            evaluations += taken * len(rows)
+                tally.add(s, k, sample)
+            done, largest, evaluations = (
+                done + len(rows),
+                max(largest, len(rows)),
+                evaluations + images,
+            )
             if progress is not None:
-                progress(Progress(done // mc, len(cond), done, total))
-    return Moments(mean, std, mc, evaluations, largest)
+                progress(Progress(tally.finished, len(cond), done, queue.total))
+    return Moments(tally.mean, tally.std, tally.counts, evaluations, largest)
 
 
-def _draw_if_it_fits(
-    engine: Engine,
-    process: Process,
-    cond: Array,
-    sampling: Sampling,
-    rows: Rows,
-    names: Sequence[int],
-) -> tuple[Array | None, int]:
-    """As `_draw`; None where memory is too small for so many rows, DeviceMemoryError where there is one."""
-    try:
-        return _draw(engine, process, cond, sampling, rows, names)
-    except (DeviceMemoryError, MemoryError) as error:
-        if len(rows) > 1:
-            return None, 0
-        raise DeviceMemoryError(
-            f"{engine.device.name} has too little memory for one image of {cond.shape[1]} x {cond.shape[2]}"
-        ) from error
+class _Tally:
+    """The moments of slices: on the device while samples are missing, then on the host."""
+
+    def __init__(self, engine: Engine, sampling: Sampling, queue: Queue, body: Array) -> None:
+        self._engine, self._sampling, self._queue, self._body = engine, sampling, queue, body
+        self._running: dict[int, Running] = {}
+        self.mean, self.std = np.empty(body.shape), np.empty(body.shape)
+        self.counts, self.finished = np.zeros(len(body), int), 0
+
+    def add(self, s: int, k: int, sample: Array) -> None:
+        """Takes sample k of slice s in; asks for more where they are not enough."""
+        running = self._running.setdefault(s, Running())
+        running.add(sample)
+        if not self._queue.complete(s, k):
+            return
+        std = self._engine.device.to_host(running.std)
+        wanted = self._wanted(std[self._body[s]], k + 1)
+        if wanted > k + 1:
+            self._queue.extend(s, wanted)
+            return
+        self.mean[s], self.std[s], self.counts[s] = (
+            self._engine.device.to_host(running.mean),
+            std,
+            k + 1,
+        )
+        self.finished += 1
+        del self._running[s]
+
+    def _wanted(self, deviations: Array, n: int) -> int:
+        """The samples that a slice needs whose pixels of the body have these deviations over its first n."""
+        stopping = self._sampling.stopping
+        if stopping is None or not deviations.size:
+            return n
+        return stopping.wanted(float(deviations.mean()), n, self._sampling.mc)
 
 
-def _draw(
-    engine: Engine,
-    process: Process,
-    cond: Array,
-    sampling: Sampling,
-    rows: Rows,
-    names: Sequence[int],
-) -> tuple[Array, int]:
-    """Samples [B, H, W] of these rows on the engine's device, and the evaluations that each took."""
-    device = engine.device
-    given = cond[[s for s, _ in rows], None].astype(np.float32)
-    images = device.xp.asarray(given)
-    keys = [(names[s], k) for s, k in rows]
-    noise = Noise(sampling.seed, sampling.series, keys, cond.shape[1:], device.normals)
-    centre = sampling.prior_mean
-    if sampling.guess is not None:
-        centre = device.xp.asarray(sampling.guess(given))
-    start = process.alpha(process.t_max) * centre
-    x = start + process.std(process.t_max) * noise()
-    denoise = Counted(engine.bind(images))
-    drawn = sampling.sampler(denoise, process, x, noise)
-    return drawn[:, 0], denoise.evaluations
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """How rows become samples."""
+
+    engine: Engine
+    process: Process
+    cond: Array
+    sampling: Sampling
+    names: Sequence[int]
+
+    def draw_if_it_fits(self, rows: Rows) -> tuple[Array | None, int]:
+        """As `draw`; None where memory is too small for so many rows, DeviceMemoryError where there is one."""
+        try:
+            return self.draw(rows)
+        except (DeviceMemoryError, MemoryError) as error:
+            if len(rows) > 1:
+                return None, 0
+            height, width = self.cond.shape[1:]
+            raise DeviceMemoryError(
+                f"{self.engine.device.name} has too little memory for one image of {height} x {width}"
+            ) from error
+
+    def draw(self, rows: Rows) -> tuple[Array, int]:
+        """Samples [B, H, W] of these rows on the engine's device, and the images that went through the network."""
+        if self.sampling.branch_at is None:
+            return self._apart(rows)
+        slices = [list(of_slice) for _, of_slice in groupby(rows, key=itemgetter(0))]
+        drawn = [self._branched(of_slice, self.sampling.branch_at) for of_slice in slices]
+        together = self.engine.device.xp.concatenate([samples for samples, _ in drawn])
+        return together, sum(images for _, images in drawn)
+
+    def _apart(self, rows: Rows) -> tuple[Array, int]:
+        """Each row with noise of its own from the prior on."""
+        noise = self._noise(self._keys(rows), 0)
+        denoise = Counted(self.engine.bind(self._images([s for s, _ in rows])))
+        x = self._prior(noise, [s for s, _ in rows])
+        drawn = self.sampling.sampler(denoise, self.process, x, noise)
+        return drawn[:, 0], denoise.images
+
+    def _branched(self, rows: Rows, at: float) -> tuple[Array, int]:
+        """Rows of one slice that share the way down to time `at`."""
+        image = self._images([rows[0][0]])
+        ways = Branching(self.engine, image, self._keys(rows), self._noise, at)
+        x = self._prior(ways.noise, [rows[0][0]])
+        drawn = self.sampling.sampler(ways.denoise, self.process, x, ways.noise)
+        return drawn[:, 0], ways.images
+
+    def _images(self, slices: Sequence[int]) -> Array:
+        """The condition [B, 1, H, W] on the device."""
+        images: Array = self.engine.device.xp.asarray(self._given(slices))
+        return images
+
+    def _given(self, slices: Sequence[int]) -> NDArray[np.float32]:
+        """The condition [B, 1, H, W] on the host."""
+        given: NDArray[np.float32] = self.cond[list(slices), None].astype(np.float32)
+        return given
+
+    def _keys(self, rows: Rows) -> Keys:
+        return [(self.names[s], k) for s, k in rows]
+
+    def _noise(self, keys: Keys, first: int) -> Noise:
+        sampling, shape = self.sampling, self.cond.shape[1:]
+        return Noise(sampling.seed, sampling.series, keys, shape, self.engine.device.normals, first)
+
+    def _prior(self, noise: Callable[[], Array], slices: Sequence[int]) -> Array:
+        t, centre = self.process.t_max, self._centre(slices)
+        x: Array = self.process.alpha(t) * centre + self.process.std(t) * noise()
+        return x
+
+    def _centre(self, slices: Sequence[int]) -> Array | float:
+        """What the prior lies around; a guess is made once of each slice."""
+        if self.sampling.guess is None:
+            return self.sampling.prior_mean
+        each, places = np.unique(slices, return_inverse=True)
+        centre: Array = self.engine.device.xp.asarray(
+            self.sampling.guess(self._given(each.tolist()))[places]
+        )
+        return centre
 
 
 def _check_finite(engine: Engine, drawn: Array, rows: Rows) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, Time
+from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.denoisers import observed
 from mrct_runtime.dicom.reading import Series, read_study
@@ -27,6 +28,7 @@ from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.stopping import Stopping, standard_error
 from mrct_runtime.synthesis import Guess, Moments, Progress, Sampling, synthesize
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
@@ -50,8 +52,8 @@ class Settings:
     """
 
     sampler: str = "em"
-    mc: int | None = None
-    """Samples a slice; by default 10, and 1 of a direct network, which has no other."""
+    mc: int | tuple[int, int] | None = None
+    """Samples a slice, or the fewest and the most of them; by default 10, and 1 of a direct network, which has no other."""
     seed: int = 0
     batch: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -62,6 +64,10 @@ class Settings:
     """The deviation as it is, also where the bundle has a recalibration for it."""
     warm_start: WarmStart | None = None
     """Where samples start, instead of pure noise."""
+    mc_tolerance_hu: float | None = None
+    """Between the fewest and the most samples, the standard error of the mean in HU at which a slice has enough."""
+    branch_at: float | None = None
+    """The network time until which the samples of a slice are one."""
 
     def process(self, bundle: Bundle) -> Process:
         """The bundle's, from the warm start on where there is one."""
@@ -76,10 +82,9 @@ class Settings:
             else recipe(self.recipe, self.sampler)
         )
         built = sampler(self.sampler, base | dict(self.options))
-        built.check(self.process(bundle))
-        mc = self._samples(bundle.process)
+        mc, stopping = self._samples(bundle)
         size = bundle.manifest.image.size
-        return Sampling(
+        found = Sampling(
             built,
             mc=mc,
             seed=self.seed,
@@ -87,7 +92,11 @@ class Settings:
             # the published samplers start around 0
             prior_mean=bundle.manifest.prior_mean if self.recipe is None else 0.0,
             series=series,
+            stopping=stopping,
+            branch_at=self.branch_at,
         )
+        found.check(self.process(bundle))
+        return found
 
     def notes(self, bundle: Bundle) -> tuple[str, ...]:
         """What is to be told of the choice: that the bundle has no preset for the sampler, where none was made."""
@@ -100,14 +109,32 @@ class Settings:
         )
         return (note,)
 
-    def _samples(self, process: Process) -> int:
-        if not isinstance(process, Direct):
-            return Sampling.mc if self.mc is None else self.mc
+    def _samples(self, bundle: Bundle) -> tuple[int, Stopping | None]:
+        """The most samples a slice, and when fewer are enough."""
+        if isinstance(self.mc, tuple):
+            return self._between(*self.mc, bundle)
+        if self.mc_tolerance_hu is not None:
+            raise UsageError(
+                "mc_tolerance chooses between the fewest and the most samples: give mc as two numbers, such as 4..32"
+            )
+        if not isinstance(bundle.process, Direct):
+            return Sampling.mc if self.mc is None else self.mc, None
         if self.mc is not None and self.mc > 1:
             raise UsageError(
                 f"a direct network has one image of a slice, mc {self.mc} asks for more: leave mc out"
             )
-        return 1 if self.mc is None else self.mc
+        return 1 if self.mc is None else self.mc, None
+
+    def _between(self, least: int, most: int, bundle: Bundle) -> tuple[int, Stopping]:
+        if isinstance(bundle.process, Direct):
+            raise UsageError(
+                f"a direct network has one image of a slice, mc {least}..{most} asks for more: leave mc out"
+            )
+        if self.mc_tolerance_hu is None:
+            raise UsageError(
+                f"mc {least}..{most} needs mc_tolerance, the standard error of the mean in HU that is enough, such as 5"
+            )
+        return most, Stopping(least, self.mc_tolerance_hu / bundle.window.width)
 
 
 def _default_batch(mc: int, size: int) -> int:
@@ -166,7 +193,7 @@ class Job:
         told: list[str] = []
         with self._guess(engine, told.append) as guess:
             sampling = replace(self.sampling, guess=guess)
-            moments = synthesize(watched, process, condition, sampling, progress)
+            moments = synthesize(watched, process, condition, sampling, progress, body=self.body)
         sampled = time.perf_counter()
         counters = self._counters(moments)
         mean_hu, std_hu = self._on_source(moments)
@@ -192,6 +219,7 @@ class Job:
                 *self._short_memory(engine, counters.batch),
                 *self._unaudited(engine),
                 *_complaints(counters),
+                *self._unsure(counters),
                 *self._doubts(),
             ),
             seconds=seconds,
@@ -220,6 +248,8 @@ class Job:
             body_voxels=int(inside.size),
             below_window=int(np.count_nonzero(inside < -_MARGIN)),
             above_window=int(np.count_nonzero(inside > 1 + _MARGIN)),
+            samples=tuple(moments.counts.tolist()),
+            standard_error_hu=self._standard_errors(moments),
         )
         if counters.outside > _FAIL_OUTSIDE:
             raise NumericError(
@@ -252,6 +282,29 @@ class Job:
         )
         return (complaint,)
 
+    def _standard_errors(self, moments: Moments) -> tuple[float, ...] | None:
+        """The standard error of each slice's mean in HU, averaged over its body; None of one sample, 0 without a body."""
+        if self.sampling.least < 2:
+            return None
+        found = zip(moments.std, self.body, moments.counts.tolist(), strict=True)
+        errors = (
+            standard_error(float(std[body].mean()), n) if body.any() else 0.0
+            for std, body, n in found
+        )
+        return tuple(round(error * self.bundle.window.width, 3) for error in errors)
+
+    def _unsure(self, counters: Counters) -> tuple[str, ...]:
+        """What is to be told where the most samples were not enough."""
+        tolerance, errors = self.settings.mc_tolerance_hu, counters.standard_error_hu
+        over = [error for error in errors or () if tolerance is not None and error > tolerance]
+        if not over:
+            return ()
+        complaint = (
+            f"{len(over)} of {len(counters.samples)} slices have all {self.sampling.mc} samples and a standard error of "
+            f"their mean of up to {max(over):.3g} HU, above the {tolerance:g} asked for; raise the upper number of mc"
+        )
+        return (complaint,)
+
     def _on_source(self, moments: Moments) -> tuple[Volume, Volume]:
         """Mean and deviation in HU, float32 on the MR's grid; averaged first, clamped after."""
         window, grid, target = self.bundle.window, self.condition.grid, self.source.volume.grid
@@ -267,10 +320,23 @@ class Job:
         """What is to be told about the uncertainty map."""
         if self.sampling.mc > 1:
             warning = self.uncertainty.warning
-            return () if warning is None else (warning,)
+            return (*self._shared(), *(() if warning is None else (warning,)))
         direct = isinstance(self.bundle.process, Direct)
         cause = "a direct network has" if direct else "one sample has"
         return (f"{cause} no deviation: the uncertainty map is 0 everywhere and says nothing",)
+
+    def _shared(self) -> tuple[str, ...]:
+        """What samples that share a part of their way have lost."""
+        at, window = self.sampling.branch_at, self.bundle.window
+        if at is None:
+            return ()
+        wide = self.bundle.manifest.training.deviation
+        kept = kept_deviation(self.bundle.process, at, wide)
+        complaint = (
+            f"the samples of a slice are one until t = {at:g}: the uncertainty map is low, by "
+            f"{1 - kept:.0%} where a pixel could be anything in the training's CT ({wide * window.width:.0f} HU), by less where it is surer"
+        )
+        return (complaint,)
 
 
 def prepare(

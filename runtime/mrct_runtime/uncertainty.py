@@ -32,9 +32,9 @@ class Uncertainty:
         if raw:
             return cls(None, "raw as asked for")
         options = asdict(cast("Any", sampling.sampler))
-        if recalibration.serves(options, sampling.mc, sampling.prior_mean):
-            return cls(recalibration, "fitted for this sampler with these options and samples")
         differences = ", ".join(_differences(recalibration, options, sampling))
+        if not differences:
+            return cls(recalibration, "fitted for this sampler with these options and samples")
         why = f"the bundle's recalibration for sampler {sampler} is for {differences}"
         return cls(None, why, f"{why}: the uncertainty map is raw; take those settings")
 
@@ -58,8 +58,11 @@ def _differences(
     fitted: Recalibration, options: Mapping[str, Any], sampling: Sampling
 ) -> Iterator[str]:
     """What it was fitted for where this run has something else."""
-    if fitted.mc != sampling.mc:
-        yield f"mc {fitted.mc}, not {sampling.mc}"
+    if (sampling.least, sampling.mc) != (fitted.mc, fitted.mc):
+        mc = str(sampling.mc) if sampling.stopping is None else f"{sampling.least}..{sampling.mc}"
+        yield f"mc {fitted.mc}, not {mc}"
+    if sampling.branch_at is not None:
+        yield "samples with nothing in common"
     if fitted.prior_mean != sampling.prior_mean:
         yield f"samples that start around {fitted.prior_mean:g}, not {sampling.prior_mean:g}"
     for name in sorted(fitted.options.keys() | options.keys()):

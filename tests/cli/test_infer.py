@@ -158,6 +158,43 @@ def test_the_options_of_a_sampler_reach_it(sampler, options, study, bundle, here
     assert made["options"].get("denoise", False) is False
 
 
+def test_a_slice_gets_samples_until_its_mean_is_as_exact_as_was_asked_for(
+    study, bundle, here, capsys
+):
+    # the model's pixels have a deviation of 0.1, some 400 HU: 10 to 20 samples of it have an error of 100 HU
+    some = ["--steps", "20", "--predictor", "reverse-diffusion", "--mc", "4..30"]
+    assert run(study, "out", "--bundle", bundle, *some, "--mc-tolerance", "100") == 0
+    told = capsys.readouterr()
+    assert "4 to 30 samples until their mean's standard error is 100 HU" in told.err
+    made = json.loads((here / "out/run.json").read_text())
+    counters = made["counters"]
+    assert made["sampling"]["stopping"]["least"] == 4
+    assert len(counters["samples"]) == len(counters["standard_error_hu"]) == SHAPE[0]
+    assert all(4 < n < 30 for n in counters["samples"])
+    assert all(error <= 100 for error in counters["standard_error_hu"])
+    assert counters["evaluations"] == 20 * sum(counters["samples"])
+
+
+def test_a_tolerance_that_the_most_samples_do_not_reach_is_told(study, bundle, here, capsys):
+    some = ["--steps", "20", "--predictor", "reverse-diffusion", "--mc", "2..4"]
+    assert run(study, "out", "--bundle", bundle, *some, "--mc-tolerance", "10", "--quiet") == 0
+    told = capsys.readouterr().err
+    assert f"{SHAPE[0]} of {SHAPE[0]} slices have all 4 samples" in told
+    assert "raise the upper number of mc" in told
+
+
+def test_samples_that_share_their_way_take_fewer_evaluations_and_say_what_that_costs(
+    study, bundle, here, capsys
+):
+    some = ["--steps", "20", "--predictor", "reverse-diffusion", "--mc", "4", "--quiet"]
+    assert run(study, "out", "--bundle", bundle, *some, "--branch-at", "0.5") == 0
+    assert "the samples of a slice are one until t = 0.5" in capsys.readouterr().err
+    made = json.loads((here / "out/run.json").read_text())
+    assert made["sampling"]["branch_at"] == 0.5
+    # of 20 levels from 1 to 1/20 that with the time 0.5 is the eleventh
+    assert made["counters"]["evaluations"] == SHAPE[0] * (11 + 4 * 9)
+
+
 def test_a_ddpm_bundle_takes_the_ddpm_sampler_and_its_options(study, here):
     bundle = write_tiny_bundle(here / "tiny-ddpm.mrct", DDPM(), size=24)
     options = ("--steps", 10, "--mc", 1, "--variance", "fixed-large", "--no-clip-x0", "--quiet")
@@ -368,6 +405,30 @@ def _no_samples(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--mc", "0"]
 
 
+def _words_for_samples(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "many"]
+
+
+def _samples_without_a_tolerance(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "4..32"]
+
+
+def _a_tolerance_without_samples(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc-tolerance", "5"]
+
+
+def _samples_from_more_to_fewer(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "32..4", "--mc-tolerance", "5"]
+
+
+def _one_sample_at_least(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "1..4", "--mc-tolerance", "5"]
+
+
+def _branches_of_the_ode(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--sampler", "ode", "--branch-at", "0.5"]
+
+
 def _no_threads(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--threads", "0"]
 
@@ -450,6 +511,12 @@ def _out_is_occupied(here, study, bundle):
         (_a_recipe_for_a_direct_network, 2, "leave --recipe out"),
         (_no_steps, 2, "steps must be"),
         (_no_samples, 2, "mc must be"),
+        (_words_for_samples, 2, "'many' is neither a number of samples nor two of them"),
+        (_samples_without_a_tolerance, 2, "mc 4..32 needs mc_tolerance"),
+        (_a_tolerance_without_samples, 2, "give mc as two numbers"),
+        (_samples_from_more_to_fewer, 2, "from fewer samples to more, got 32 to 4"),
+        (_one_sample_at_least, 2, "at least 2 samples"),
+        (_branches_of_the_ode, 2, "draws no noise from t = 0.5 on"),
         (_no_threads, 2, "threads must be"),
         (_more_threads_than_any_machine, 2, "threads must be"),
         (_empty_study, 2, "'STUDY': an empty path"),

@@ -72,6 +72,7 @@ PRESENT = (
 class Derivation:
     """How the result was made: written into every object, and the same for all objects of one run.
 
+    `mc` are the fewest and the most samples of a slice.
     text is the sentence for DerivationDescription: what the model is and how it was sampled. `recalibrated` tells
     that the deviation is not the samples' own.
     """
@@ -80,15 +81,17 @@ class Derivation:
     bundle: str
     bundle_sha256: str
     sampler: str
-    mc: int
+    mc: tuple[int, int]
     seed: int
     text: str = ""
     recalibrated: bool = False
     made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone())
 
     def __post_init__(self) -> None:
-        if self.mc < 1:
-            raise UsageError(f"a result is made of at least one sample, not {self.mc}")
+        if not 1 <= self.mc[0] <= self.mc[1]:
+            raise UsageError(
+                f"a result is made of at least one sample a slice, not {self.mc[0]} to {self.mc[1]}"
+            )
         if self.made_at.tzinfo is None:
             raise UsageError("the time of a derivation needs its time zone")
 
@@ -98,9 +101,15 @@ class Derivation:
         made = (
             f"{SYNTHETIC}. From MR by {MANUFACTURER} {self.software_version}, "
             f"bundle {self.bundle} (sha256 {self.bundle_sha256}), sampler {self.sampler}, "
-            f"{self.mc} Monte Carlo sample{'s' if self.mc > 1 else ''}, seed {self.seed}. {self.text}"
+            f"{self._samples}, seed {self.seed}. {self.text}"
         )
         return plain(made, 1024)
+
+    @property
+    def _samples(self) -> str:
+        fewest, most = self.mc
+        many = str(most) if fewest == most else f"{fewest} to {most}"
+        return f"{many} Monte Carlo sample{'s' if most > 1 else ''}"
 
     @property
     def software_versions(self) -> list[str]:

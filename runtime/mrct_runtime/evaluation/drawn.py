@@ -33,7 +33,7 @@ class Drawn:
     @property
     def n(self) -> int:
         """Samples a slice."""
-        return self.moments[0].n
+        return len(self.samples[0])
 
     @property
     def evaluations(self) -> int:

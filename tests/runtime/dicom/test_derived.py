@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -20,11 +21,17 @@ DERIVATION = Derivation(
     bundle="pelvis",
     bundle_sha256="ab" * 32,
     sampler="em, 500 steps",
-    mc=10,
+    mc=(10, 10),
     seed=7,
     text="Tested.",
     made_at=datetime(2026, 3, 4, 23, 30, tzinfo=UTC),
 )
+
+
+def test_the_description_tells_the_fewest_and_the_most_samples_of_a_slice():
+    assert ", 4 to 32 Monte Carlo samples, " in replace(DERIVATION, mc=(4, 32)).description
+    assert ", 4 Monte Carlo samples, " in replace(DERIVATION, mc=(4, 4)).description
+    assert ", 1 Monte Carlo sample, " in replace(DERIVATION, mc=(1, 1)).description
 
 
 def test_the_description_says_by_what_and_how_it_was_made():
@@ -44,7 +51,7 @@ def test_the_description_says_by_what_and_how_it_was_made():
 def test_text_fits_its_element():
     assert plain("100 % \\ größer", 8) == "100 % / "[:8]
     assert plain("größe", 10) == "gr??e"
-    long = Derivation("1", "b" * 100, "c" * 64, "s", 1, 0, text="t" * 2000)
+    long = Derivation("1", "b" * 100, "c" * 64, "s", (1, 1), 0, text="t" * 2000)
     assert len(long.description) == 1024
     assert [len(v) for v in long.software_versions] == [6, 64, 23]
 
@@ -157,7 +164,7 @@ def test_an_unknown_scanner_is_named_so():
 
 def test_a_derivation_is_sensible():
     with pytest.raises(UsageError, match="at least one sample"):
-        Derivation("1", "b", "c", "em", 0, 0)
+        Derivation("1", "b", "c", "em", (0, 4), 0)
     with pytest.raises(UsageError, match="time zone"):
-        Derivation("1", "b", "c", "em", 1, 0, made_at=datetime(2026, 1, 1))  # noqa: DTZ001
-    assert Derivation("1", "b", "c", "em", 1, 0).made_at.tzinfo is not None
+        Derivation("1", "b", "c", "em", (1, 1), 0, made_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    assert Derivation("1", "b", "c", "em", (1, 1), 0).made_at.tzinfo is not None

@@ -16,7 +16,7 @@ from mrct_runtime.dicom import Derivation, read_study, write_parametric_map
 from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
 from mrct_runtime.volume import Volume
 
-DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=10, seed=7)
+DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=(10, 10), seed=7)
 GRID = make_grid((8, 12, 16), (3.0, 1.0, 1.25), (12, -4, 2))
 
 
@@ -105,7 +105,9 @@ def test_the_map_is_read_back_without_a_warning(written, bundle):
 
 def test_it_is_dated_by_the_clock_of_the_source(tmp_path):
     made_at = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
-    derivation = Derivation("1.2.3", "pelvis", "ab" * 32, "em", mc=10, seed=7, made_at=made_at)
+    derivation = Derivation(
+        "1.2.3", "pelvis", "ab" * 32, "em", mc=(10, 10), seed=7, made_at=made_at
+    )
     write_series(tmp_path / "mr", GRID, elements={"TimezoneOffsetFromUTC": "+0100"})
     source = read_study(tmp_path / "mr")
     write_parametric_map(std_on(source), source, tmp_path / "std.dcm", derivation)

@@ -14,7 +14,7 @@ from mrct_runtime.dicom import Derivation, read_pair, read_study, write_ct_serie
 from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
 from mrct_runtime.volume import Volume
 
-DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=10, seed=7)
+DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=(10, 10), seed=7)
 # The tag is younger than the dictionary of dicom3tools 2022; PS3.3 has it in the SOP Common module.
 YOUNGER_THAN_DCIODVFY = "(0x0008,0x001c)"
 GRID = make_grid((8, 12, 16), (3.0, 1.0, 1.25), (12, -4, 2))

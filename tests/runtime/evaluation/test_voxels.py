@@ -35,7 +35,7 @@ def moments(case) -> Moments:
     hu = case.parts[0].slices.hu
     mean = (hu - 20 - WINDOW.low) / WINDOW.width
     std = np.arange(hu.size).reshape(hu.shape) / WINDOW.width
-    return Moments(mean, std, 10, evaluations=0, batch=10)
+    return Moments(mean, std, np.full(len(mean), 10), evaluations=0, batch=10)
 
 
 def test_voxels_are_the_bodys_with_the_error_of_the_clamped_mean(case) -> None:
@@ -59,7 +59,9 @@ def test_voxels_are_those_that_inference_recalibrates_whatever_mask_the_data_set
     preparation = Preparation(image, MrNormalisation())
     case = load_case(Subject("V1", (), lambda: (pair,)), preparation, Selection())
     mark = np.zeros(case.parts[0].slices.mr.shape)
-    found = body_voxels(case, [Moments(mark, mark + 7 / WINDOW.width, 10, 0, 10)], WINDOW)
+    found = body_voxels(
+        case, [Moments(mark, mark + 7 / WINDOW.width, np.full(len(mark), 10), 0, 10)], WINDOW
+    )
 
     # as Job.run brings a deviation and its body back to the MR
     condition, body, _ = conditioned(mr, preparation.normalisation, image)
