@@ -25,7 +25,7 @@ def open_engine(bundle: Bundle, target: Target, tell: Callable[[str], None]) -> 
     """
     refused: list[str] = []
     for name, candidate in _candidates(target, refused):
-        network = network_of(bundle, _precision(bundle, candidate))
+        network = replace(network_of(bundle, _precision(bundle, candidate)), tell=tell)
         engine = None
         if candidate.fuse:
             engine = _fused(bundle, name, network, candidate, refused)

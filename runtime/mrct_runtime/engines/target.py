@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
@@ -61,3 +62,5 @@ class Network:
     opset: int
     trial: tuple[int, int, int] | None = None
     """Batch, height and width of the self-test, for engines of fixed shapes, which have to serve these as well."""
+    tell: Callable[[str], None] = field(default=lambda _line: None, repr=False)
+    """Takes a line about what lasts, such as the building of an engine."""

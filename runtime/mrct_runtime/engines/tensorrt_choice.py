@@ -69,6 +69,9 @@ def made(
         return Chosen(*found, built=False)
     if gpu is not None and library.flavour.portable:
         capabilities = (gpu.capability,)
+    network.tell(
+        f"building the {network.precision} engine by {library}; it will be kept for the next time"
+    )
     started = time.perf_counter()
     engine = build(library, network, shapes, capabilities)
     return Chosen(cache.store(wanted, engine, time.perf_counter() - started), engine, built=True)

@@ -245,6 +245,15 @@ def test_two_models_of_gpu_of_one_compute_capability_keep_what_each_compiled(
     assert fake_tensorrt.calls["build_serialized_network"] == 1
 
 
+def test_that_an_engine_is_being_built_is_told_and_not_where_it_is_there(sde, rtx) -> None:
+    told = []
+    for _ in range(2):
+        sde.open_engine(Target("cuda", rtx), told.append).close()
+    assert told == [
+        "building the fp32 engine by TensorRT-RTX 1.7.1.116; it will be kept for the next time"
+    ]
+
+
 @pytest.mark.parametrize("batch", [1, 3, 5])
 def test_an_engine_of_one_batch_fills_smaller_ones_up(sde, rtx, batch) -> None:
     library = Library(RTX)
