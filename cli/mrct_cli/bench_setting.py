@@ -19,7 +19,6 @@ from mrct_runtime.cuda import why_not
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Direct
-from mrct_runtime.samplers import SAMPLERS
 from mrct_runtime.samplers import sampler as build_sampler
 from mrct_train import baselines
 from mrct_train.baselines import Compile
@@ -116,9 +115,7 @@ def _plan(wish: Wish) -> Plan:
 
 
 def _slice_plan(bundle: Bundle, wish: Wish) -> SlicePlan:
-    name = wish.sampler or next(filter(bundle.has_preset, SAMPLERS), None)
-    if name is None:
-        raise UsageError(f"{bundle.path} has no sampler's preset; give --sampler and --steps")
+    name = wish.sampler or bundle.sampler
     options = bundle.preset(name)
     steps = wish.steps or (_QUICK_STEPS if wish.quick else None)
     direct = isinstance(bundle.process, Direct)

@@ -39,9 +39,7 @@ _PLACEHOLDERS = {
 @click.option(
     "--sampler",
     type=click.Choice(list(SAMPLERS)),
-    default="em",
-    show_default=True,
-    help=f"What the model allows: {served()}.",
+    help=f"What the model allows: {served()}. [the bundle's own; without a bundle: em]",
 )
 @click.option(
     "--mc",
@@ -100,7 +98,7 @@ def infer(
     /,
     study: Path,
     out: Path | None,
-    sampler: str,
+    sampler: str | None,
     mc: int | tuple[int, int] | None,
     mc_tolerance: float | None,
     branch_at: float | None,
@@ -128,8 +126,10 @@ def infer(
     from mrct_runtime.result import PREVIEW, bytes_needed, claim
     from mrct_runtime.translate import Settings, prepare
 
+    tell = _silence if quiet else _to_stderr
+    bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
-        sampler=sampler,
+        sampler=sampler or bundle.sampler,
         mc=mc,
         seed=seed,
         batch=batch,
@@ -141,8 +141,6 @@ def infer(
         branch_at=branch_at,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
-    tell = _silence if quiet else _to_stderr
-    bundle = Bundle.load(bundle_path or _demonstration(sampler, tell))
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))

@@ -104,7 +104,8 @@ def tune(
 
     A sampler's MAE, SSIM and mean deviation are held against those of its own long run from the same noise. The
     smallest number from which on all that were tried lie within the tolerances becomes its preset in BUNDLE; a sampler
-    without one keeps what it has. The folder OUT will hold tuning.json and tuning.png. DATA holds validation subjects,
+    without one keeps what it has. The one with the fewest evaluations, of those whose MAE is within the tolerance of the best, is taken
+    from then on where none is named. The folder OUT will hold tuning.json and tuning.png. DATA holds validation subjects,
     or a whole data set of which --split names them.
     """
     # DICOM and array libraries take a second to import, which --help has not
@@ -131,6 +132,8 @@ def tune(
         click.echo(f"mrct: warning: {line}", err=True)
     if not quiet:
         stored = "left as it is" if dry_run or not tuning.presets else "holds the presets now"
+        if tuning.best is not None:
+            click.echo(f"best: {tuning.best}")
         click.echo(f"{bundle_path} {stored}; wrote {place}")
 
 
@@ -166,13 +169,14 @@ def _write(tuning: Tuning, folder: Any) -> None:
 
 
 def _store(path: Path, bundle: Bundle, tuning: Tuning) -> None:
-    """Writes the presets over those of the same samplers that the bundle has now."""
+    """Writes the presets over those of the same samplers that the bundle has now, and the sampler to be taken."""
     from mrct_export.bundle_writer import rewrite
     from mrct_runtime.bundle import MODEL, Bundle
 
     # hours may lie between: another tuning's presets are kept, another network is refused
     presets = Bundle.load(path).manifest.presets | tuning.presets
-    rewrite(path, presets=presets, model_sha256=bundle.manifest.files[MODEL])
+    network = bundle.manifest.files[MODEL]
+    rewrite(path, presets=presets, sampler=tuning.best, model_sha256=network)
 
 
 def _lost(bundle: Bundle, presets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

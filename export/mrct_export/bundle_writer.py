@@ -80,6 +80,7 @@ def rewrite(
     path: str | Path,
     *,
     presets: Presets | None = None,
+    sampler: str | None = None,
     uncertainty: Mapping[str, Recalibration | None] | None = None,
     model_sha256: str | None = None,
 ) -> Bundle:
@@ -99,6 +100,9 @@ def rewrite(
     if presets is not None:
         check_presets(bundle.process, presets)
         content["presets"] = {name: dict(options) for name, options in presets.items()}
+    if sampler is not None:
+        check_preset(bundle.process, sampler, content["presets"].get(sampler, {}))
+        content["sampler"] = sampler
     if uncertainty is not None:
         merged: dict[str, Recalibration | None] = {**bundle.manifest.uncertainty, **uncertainty}
         kept = {name: fitted for name, fitted in merged.items() if fitted is not None}

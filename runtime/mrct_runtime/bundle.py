@@ -22,8 +22,8 @@ from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Manifest
 from mrct_runtime.onnx_header import OnnxHeader, Signature, read_header
 from mrct_runtime.process import Process
+from mrct_runtime.samplers import SAMPLERS, sampler_class
 from mrct_runtime.samplers import sampler as build_sampler
-from mrct_runtime.samplers import sampler_class
 from mrct_runtime.samplers.checks import check_family
 
 if TYPE_CHECKING:
@@ -106,6 +106,17 @@ class Bundle:
             raise BundleError(f"{self.path / MANIFEST}: {error}") from error
         return dict(options)
 
+    @property
+    def sampler(self) -> str:
+        """The sampler that is taken where none is named: what a tuning found best, else the first with a preset."""
+        if self.manifest.sampler is not None:
+            return self.manifest.sampler
+        serving = [
+            name for name, kind in SAMPLERS.items() if isinstance(self.process, kind.families)
+        ]
+        with_preset = [name for name in serving if self.has_preset(name)]
+        return (with_preset or serving)[0]
+
     def has_preset(self, sampler: str) -> bool:
         """False where `sampler` would run with defaults that know nothing of this network."""
         return sampler in self.manifest.presets
@@ -114,7 +125,7 @@ class Bundle:
         self,
         study: str | Path,
         *,
-        sampler: str = "em",
+        sampler: str | None = None,
         mc: int | tuple[int, int] | None = None,
         mc_tolerance: float | None = None,
         seed: int = 0,
@@ -124,14 +135,14 @@ class Bundle:
     ) -> Result:
         """The synthetic CT of the study's axial T2w series, or of the one named by its UID or number.
 
-        Of `mc` samples a slice: 10 where it is not given, 1 of a direct network; of two numbers, the fewest and the most,
+        By the bundle's own sampler where none is named. Of `mc` samples a slice: 10 where it is not given, 1 of a direct network; of two numbers, the fewest and the most,
         until the standard error of a slice's mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the
         deviation as it is also where the bundle has a recalibration for it.
         """
         from mrct_runtime.translate import Settings, translate
 
         settings = Settings(
-            sampler,
+            sampler or self.sampler,
             mc,
             seed,
             options=options or {},

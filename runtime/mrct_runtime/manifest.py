@@ -34,7 +34,7 @@ _PROCESS_OF: Final[Mapping[Method, str]] = MappingProxyType(
     {"ddpm": "ddpm", "sde": "ve-sde", "cnn": "direct", "wgan-gp": "direct"}
 )
 
-RETUNED: Final = frozenset({"presets", "uncertainty"})
+RETUNED: Final = frozenset({"presets", "sampler", "uncertainty"})
 """What may change after the export."""
 NOT_IN_THE_GRAPH: Final = RETUNED | {"files"}
 """What the copy inside model.onnx leaves out; `files` holds that file's own hash."""
@@ -194,6 +194,8 @@ class Manifest(_Value):
     hu_window: HuWindow
     prior_mean: float
     presets: dict[str, dict[str, Option]]
+    sampler: Text | None = None
+    """The one that is taken where none is named; None for the first that has a preset."""
     uncertainty: dict[str, Recalibration]
     """Sampler -> what its deviation is recalibrated with."""
     opset: Annotated[int, Field(ge=1)]

@@ -138,6 +138,27 @@ def test_the_same_seed_gives_the_same_ct_and_another_seed_another(study, bundle,
     assert not np.array_equal(a, c)
 
 
+def test_where_no_sampler_is_named_the_bundles_own_is_taken(study, here, capsys):
+    path = write_tiny_bundle(here / "tiny.mrct", size=24)
+    assert run(study, "out", "--bundle", path, "--dry-run") == 0
+    assert "sampler: EulerMaruyama(" in capsys.readouterr().out
+    rewrite(path, sampler="dpmpp")
+    assert run(study, "out", "--bundle", path, "--dry-run") == 0
+    assert "sampler: MultistepDPM(" in capsys.readouterr().out
+    assert run(study, "out", "--bundle", path, "--sampler", "em", "--dry-run") == 0
+    assert "sampler: EulerMaruyama(" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("process", [DDPM(), Direct()])
+def test_a_bundle_of_any_family_runs_without_a_word_about_samplers(process, study, here, capsys):
+    path = write_tiny_bundle(here / "any.mrct", process, size=24)
+    assert run(study, "out", "--bundle", path, "--dry-run") == 0
+    assert (
+        f"sampler: {'Ancestral' if process == DDPM() else 'OneEvaluation'}("
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("sampler", "options"),
     [
@@ -379,7 +400,8 @@ def _sampler_of_another_process(here, study, bundle):
 
 
 def _sampler_of_noise_for_a_direct_network(here, study, bundle):
-    return [study, "out", "--bundle", write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)]
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--sampler", "em"]
 
 
 def _many_images_of_a_direct_network(here, study, bundle):

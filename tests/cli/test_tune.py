@@ -53,6 +53,7 @@ def test_the_fewest_steps_within_the_tolerance_become_the_preset(bundle, data, c
     # Euler-Maruyama needs more than a hundred
     assert presets["em"] == {"steps": 60}
     assert em["chosen"] is None
+    assert found["best"] == Bundle.load(bundle).sampler == "dpmpp"
     assert "nothing within the tolerances; it keeps what it has" in out
     assert "holds the presets now; wrote tiny-tune" in out
     assert (bundle.parent / "tiny-tune/tuning.png").read_bytes()[:4] == b"\x89PNG"

@@ -108,9 +108,24 @@ class Tuning:
         chosen = {each.sampler: each.choice for each in self.curves}
         return {name: dict(point.options) for name, point in chosen.items() if point is not None}
 
+    @property
+    def best(self) -> str | None:
+        """The sampler whose choice takes the fewest evaluations, of those whose MAE is within the tolerance of the best.
+
+        None where no sampler has a choice.
+        """
+        choices = {each.sampler: each.choice for each in self.curves if each.choice is not None}
+        least = min((point.mae_hu for point in choices.values()), default=0.0)
+        good = [
+            name
+            for name, point in choices.items()
+            if point.mae_hu <= least * (1 + self.tolerance.mae)
+        ]
+        return min(good, key=lambda name: choices[name].evaluations, default=None)
+
     def to_json(self) -> str:
         """The text of tuning.json."""
-        content = asdict(self)
+        content = asdict(self) | {"best": self.best}
         for entry, each in zip(content["curves"], self.curves, strict=True):
             for point, value in zip(entry["points"], each.points, strict=True):
                 point["spread_ratio"] = each.spread(value)

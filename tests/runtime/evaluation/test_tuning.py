@@ -96,18 +96,30 @@ def test_settings_are_tried_beside_the_other_options_of_the_preset(tmp_path) -> 
     assert found.rungs == ({"steps": 900},)
 
 
-def test_the_json_has_the_spread_and_the_figure_is_drawn(tmp_path) -> None:
-    curves = tuple(
-        curve(name, LONG, (point(5, 90.0, 3.0), point(20, 20.0, std_hu)), (), TOLERANCE)
-        for name, std_hu in (("em", 30.0), ("pc", 15.0))
-    )
+def tuning(**curves: tuple[Point, ...]) -> Tuning:
+    found = tuple(curve(name, LONG, points, (), TOLERANCE) for name, points in curves.items())
     data = Data("pairs", 1, 1, {}, {}, "subjects *")
-    tuning = Tuning("tiny", "0" * 64, TOLERANCE, conditions(Plan(), 4), data, curves)
-    assert tuning.presets == {"em": {"steps": 20}}
-    told = json.loads(tuning.to_json())
+    return Tuning("tiny", "0" * 64, TOLERANCE, conditions(Plan(), 4), data, found)
+
+
+def test_the_best_sampler_has_the_fewest_evaluations_of_those_that_are_as_good() -> None:
+    slow, fast, worse = (point(50, 18.0),), (point(10, 18.1),), (point(5, 20.0),)
+    assert tuning(em=slow, dpmpp=fast, unipc=worse).best == "dpmpp"
+    assert tuning(em=slow, dpmpp=(point(10, 18.3),)).best == "em"
+    assert tuning(em=(point(50, 30.0),)).best is None
+
+
+def test_the_json_has_the_spread_and_the_figure_is_drawn(tmp_path) -> None:
+    found = tuning(
+        em=(point(5, 90.0, 3.0), point(20, 20.0, 30.0)),
+        pc=(point(5, 90.0, 3.0), point(20, 20.0, 15.0)),
+    )
+    assert found.presets == {"em": {"steps": 20}}
+    told = json.loads(found.to_json())
+    assert told["best"] == "em"
     assert [each["spread_ratio"] for each in told["curves"][1]["points"]] == [0.1, 0.5]
     assert [each["chosen"] for each in told["curves"]] == [1, None]
-    draw(tuning, tmp_path / "tuning.png")
+    draw(found, tmp_path / "tuning.png")
     image = imread(tmp_path / "tuning.png")
     assert image.shape[1] == 1440
     # both samplers' colours are on it, so curves were drawn: black and Okabe and Ito's orange
