@@ -59,6 +59,11 @@ _PLACEHOLDERS = {
     metavar="T",
     help="Sample a slice once down to this network time, and its samples apart from there: faster, with less deviation.",
 )
+@click.option(
+    "--antithetic",
+    is_flag=True,
+    help="Samples in pairs from opposite noise: a far more exact mean by a sampler that draws none later, such as dpmpp.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other samples.")
 @click.option(
     "--bundle",
@@ -102,6 +107,7 @@ def infer(
     mc: int | tuple[int, int] | None,
     mc_tolerance: float | None,
     branch_at: float | None,
+    antithetic: bool,
     seed: int,
     bundle_path: Path | None,
     series: str | None,
@@ -139,6 +145,7 @@ def infer(
         raw_uncertainty=raw_uncertainty,
         mc_tolerance_hu=mc_tolerance,
         branch_at=branch_at,
+        antithetic=antithetic,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
     if dry_run:

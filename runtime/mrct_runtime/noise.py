@@ -99,6 +99,7 @@ class Noise:
 
     Row b of the batch is Monte Carlo sample `rows[b][1]` of slice `rows[b][0]` (counted along the series' normal).
     `normals` makes it, where the arrays are to live: a device's, by default the host's. `first` skips so many draws.
+    `antithetic` has the first draw of samples 1, 3, ... be that of samples 0, 2, ... with its sign changed.
     """
 
     def __init__(
@@ -109,8 +110,14 @@ class Noise:
         shape: tuple[int, int],
         normals: Normals = host_normals,
         first: int = 0,
+        *,
+        antithetic: bool = False,
     ) -> None:
-        self._normals = normals(stream_key(seed, series), rows, shape[0] * shape[1])
+        key, pixels = stream_key(seed, series), shape[0] * shape[1]
+        self._normals = normals(key, rows, pixels)
+        self._turned = [row for row, (_, k) in enumerate(rows) if k % 2] if antithetic else []
+        if self._turned and first == 0:
+            self._of_pairs = normals(key, [(s, k - k % 2) for s, k in rows], pixels)
         self._shape = shape
         self.draws = first
         """The number of the next draw."""
@@ -118,4 +125,8 @@ class Noise:
     def __call__(self) -> Array:
         """The next z [B, 1, H, W]."""
         draw, self.draws = self.draws, self.draws + 1
-        return self._normals(draw).reshape(-1, 1, *self._shape)
+        z = (self._of_pairs if self._turned and draw == 0 else self._normals)(draw)
+        if draw == 0:
+            for row in self._turned:
+                z[row] *= -1
+        return z.reshape(-1, 1, *self._shape)

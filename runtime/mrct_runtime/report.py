@@ -47,6 +47,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             "mc": sampling.mc,
             "stopping": None if sampling.stopping is None else asdict(sampling.stopping),
             "branch_at": sampling.branch_at,
+            "antithetic": sampling.antithetic,
             "seed": sampling.seed,
             "noise": "Philox4x32-10, Box-Muller",
             "batch": sampling.batch,

@@ -40,7 +40,7 @@ class Counters:
     """What happened while sampling, inside the body; voxels on the model grid.
 
     `batch` is the most images that the network was given at once. `samples` has those of each slice, `standard_error_hu`
-    that of each slice's mean, averaged over its body (None of one sample).
+    that of each slice's mean, averaged over its body (None of one sample, and of samples that are not independent).
     """
 
     evaluations: int

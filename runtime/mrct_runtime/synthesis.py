@@ -40,7 +40,8 @@ class Sampling:
     where the engine takes fewer; `prior_mean` is the data's mean, which the prior keeps as alpha(t_max) m: std(t_max)
     alone does not quite forget it. `series` keys the noise. With `branch_at`, a network time, the samples of a slice are
     one until then.
-    `guess` gives in the place of `prior_mean` an image of the condition, for a process that starts with little noise.
+    `antithetic` samples come in pairs that start on either side of the prior's mean: where a sampler draws no noise on its
+    way, their mean is far more exact. `guess` gives in the place of `prior_mean` an image of the condition, for a process that starts with little noise.
     """
 
     sampler: Sampler
@@ -52,12 +53,17 @@ class Sampling:
     stopping: Stopping | None = None
     branch_at: float | None = None
     guess: Guess | None = None
+    antithetic: bool = False
 
     def __post_init__(self) -> None:
         if self.mc < 1:
             raise UsageError(f"mc must be at least 1 sample a slice, got {self.mc}")
         if self.batch < 1:
             raise UsageError(f"batch must be at least 1, got {self.batch}")
+        if self.stopping is not None and (self.antithetic or self.branch_at is not None):
+            raise UsageError(
+                "a standard error is one of independent samples: leave mc_tolerance out, or antithetic and branch_at"
+            )
         if self.stopping is not None and self.stopping.least > self.mc:
             raise UsageError(
                 f"mc must go from fewer samples to more, got {self.stopping.least} to {self.mc}"
@@ -265,7 +271,10 @@ class _Drawing:
 
     def _noise(self, keys: Keys, first: int) -> Noise:
         sampling, shape = self.sampling, self.cond.shape[1:]
-        return Noise(sampling.seed, sampling.series, keys, shape, self.engine.device.normals, first)
+        normals, antithetic = self.engine.device.normals, sampling.antithetic
+        return Noise(
+            sampling.seed, sampling.series, keys, shape, normals, first, antithetic=antithetic
+        )
 
     def _prior(self, noise: Callable[[], Array], slices: Sequence[int]) -> Array:
         t, centre = self.process.t_max, self._centre(slices)

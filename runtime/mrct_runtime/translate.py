@@ -68,6 +68,8 @@ class Settings:
     """Between the fewest and the most samples, the standard error of the mean in HU at which a slice has enough."""
     branch_at: float | None = None
     """The network time until which the samples of a slice are one."""
+    antithetic: bool = False
+    """Samples in pairs that start on either side of the prior's mean."""
 
     def process(self, bundle: Bundle) -> Process:
         """The bundle's, from the warm start on where there is one."""
@@ -94,6 +96,7 @@ class Settings:
             series=series,
             stopping=stopping,
             branch_at=self.branch_at,
+            antithetic=self.antithetic,
         )
         found.check(self.process(bundle))
         return found
@@ -283,8 +286,12 @@ class Job:
         return (complaint,)
 
     def _standard_errors(self, moments: Moments) -> tuple[float, ...] | None:
-        """The standard error of each slice's mean in HU, averaged over its body; None of one sample, 0 without a body."""
-        if self.sampling.least < 2:
+        """The standard error of each slice's mean in HU, averaged over its body; 0 without a body.
+
+        None of one sample, and of samples that are not independent.
+        """
+        sampling = self.sampling
+        if sampling.least < 2 or sampling.antithetic or sampling.branch_at is not None:
             return None
         found = zip(moments.std, self.body, moments.counts.tolist(), strict=True)
         errors = (

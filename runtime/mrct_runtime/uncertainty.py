@@ -61,8 +61,8 @@ def _differences(
     if (sampling.least, sampling.mc) != (fitted.mc, fitted.mc):
         mc = str(sampling.mc) if sampling.stopping is None else f"{sampling.least}..{sampling.mc}"
         yield f"mc {fitted.mc}, not {mc}"
-    if sampling.branch_at is not None:
-        yield "samples with nothing in common"
+    if sampling.branch_at is not None or sampling.antithetic:
+        yield "independent samples"
     if fitted.prior_mean != sampling.prior_mean:
         yield f"samples that start around {fitted.prior_mean:g}, not {sampling.prior_mean:g}"
     for name in sorted(fitted.options.keys() | options.keys()):

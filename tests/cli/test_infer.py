@@ -204,6 +204,22 @@ def test_a_tolerance_that_the_most_samples_do_not_reach_is_told(study, bundle, h
     assert "raise the upper number of mc" in told
 
 
+def test_antithetic_samples_have_a_more_exact_mean(study, bundle, here):
+    some = ["--sampler", "dpmpp", "--mc", "4", "--quiet"]
+    means = {}
+    for out, seed, *flag in [
+        ("a", 0),
+        ("b", 1),
+        ("c", 0, "--antithetic"),
+        ("d", 1, "--antithetic"),
+    ]:
+        assert run(study, out, "--bundle", bundle, *some, "--seed", seed, *flag) == 0
+        image = pydicom.dcmread(here / out / "sct/CT.0003.dcm")
+        means[out] = image.pixel_array[6:-6, 6:-6].astype(float)
+    assert json.loads((here / "c/run.json").read_text())["sampling"]["antithetic"] is True
+    assert abs(means["c"] - means["d"]).mean() < 0.2 * abs(means["a"] - means["b"]).mean()
+
+
 def test_samples_that_share_their_way_take_fewer_evaluations_and_say_what_that_costs(
     study, bundle, here, capsys
 ):

@@ -99,3 +99,15 @@ def test_large_images_continue_where_a_tile_ends() -> None:
     w = philox4x32([np.array([block]), np.array([0]), np.array([1]), np.array([2])], key)
     expected = [*box_muller(w[0], w[1]), *box_muller(w[2], w[3])]
     np.testing.assert_array_equal(z[80_000:80_004], np.concatenate(expected).astype(np.float32))
+
+
+def test_antithetic_samples_start_opposite_in_pairs_and_differ_later() -> None:
+    rows = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+    plain, paired = Noise(0, "1", rows, (4, 6)), Noise(0, "1", rows, (4, 6), antithetic=True)
+    start, turned = plain(), paired()
+    np.testing.assert_array_equal(turned[[0, 2, 4]], start[[0, 2, 4]])
+    np.testing.assert_array_equal(turned[[1, 3]], -start[[0, 2]])
+    np.testing.assert_array_equal(paired(), plain())
+    # whatever else is in the batch
+    alone = Noise(0, "1", [(1, 1)], (4, 6), antithetic=True)
+    np.testing.assert_array_equal(alone()[0], turned[3])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.stopping import Stopping
 from mrct_runtime.synthesis import Progress, Sampling, synthesize
 
 PROCESSES = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
@@ -238,3 +241,28 @@ def test_too_little_memory_for_one_image_is_an_error() -> None:
         DeviceMemoryError, match="cpu has too little memory for one image of 12 x 12"
     ):
         run("em", study(), engine=Small(VESDE()), batch=10)
+
+
+@pytest.mark.parametrize("process", [VESDE(), DDPM()])
+def test_the_mean_of_antithetic_samples_is_exact_where_the_way_is_linear(process) -> None:
+    cond = np.full((2, 24, 24), 0.5)
+    sampling = Sampling(sampler("dpmpp"), 10, prior_mean=0.5)
+    independent = synthesize(Analytic(process), process, cond, sampling)
+    paired = synthesize(Analytic(process), process, cond, replace(sampling, antithetic=True))
+    assert abs(independent.mean - 0.5).std() > 0.01
+    # the sampler keeps float32 states
+    np.testing.assert_allclose(paired.mean, 0.5, atol=1e-5)
+    # their deviation is one around the true mean: n / (n - 1) of the variance
+    expected = independent.std.mean() * np.sqrt(10 / 9)
+    assert paired.std.mean() == pytest.approx(expected, rel=0.05)
+    for batch in (1, 3):
+        found = synthesize(
+            Analytic(process), process, cond, replace(sampling, antithetic=True, batch=batch)
+        )
+        np.testing.assert_array_equal(found.mean, paired.mean)
+
+
+@pytest.mark.parametrize("changes", [{"antithetic": True}, {"branch_at": 0.5}])
+def test_a_standard_error_is_not_asked_of_samples_that_are_not_independent(changes) -> None:
+    with pytest.raises(UsageError, match="one of independent samples"):
+        Sampling(sampler("em"), stopping=Stopping(4, 0.1), **changes)
