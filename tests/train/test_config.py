@@ -40,6 +40,8 @@ def test_a_recipe_comes_back_from_its_own_text():
         sigma = 10
         [unet]
         multipliers = [1, 2]
+        stem = 4
+        attention_heads = 2
         [mr_normalisation]
         low_percentile = 2
         [domain]
@@ -48,6 +50,7 @@ def test_a_recipe_comes_back_from_its_own_text():
     config = load_config(text, "text")
     assert config.process == VESDE(sigma=10.0)
     assert config.grad_clip == math.inf
+    assert (config.unet.stem, config.unet.attention_heads, config.unet.multiple) == (4, 2, 8)
     assert load_config(config.dumps(), "its text") == config
     assert load_config(TrainConfig().dumps(), "its text") == TrainConfig()
 
@@ -78,6 +81,14 @@ def test_a_recipe_comes_back_from_its_own_text():
         ('schedule = "cosine"', 'cosine" needs to know the end'),
         ('method = "cnn"\npreconditioning = "residual"', "preconditioning is for noise models"),
         ("[critic]\nlayers = 3", "unknown key 'critic.layers'"),
+        ("[unet]\nstem = 3", "recipe.toml: unet.stem: Input should be 1, 2 or 4, got 3"),
+        ("[unet]\nattention_heads = -1", "unet.attention_heads: Input should be greater than or"),
+        ("[unet]\nattention_heads = 3", "attention_heads 3 does not divide the 256 channels"),
+        ("[unet]\nattention = true", "recipe.toml: unknown key 'unet.attention'"),
+        (
+            "size = 48\n[unet]\nstem = 2",
+            "size 48 is not a multiple of 32, which a UNet of 5 levels",
+        ),
         ("[augmentation]\nrotation_degrees = 200", "augmentation.rotation_degrees"),
     ],
 )

@@ -2,9 +2,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mrct_train.unet import FourierEmbedding, UNet, UNetConfig, group_norm
+from mrct_train.random_weights import randomise
+from mrct_train.unet import AttendingBlock, FourierEmbedding, UNet, UNetConfig
 
 SMALL = UNetConfig(base=8, multipliers=(1, 2, 2), blocks=1, embedding=16)
+OPTIONS = {
+    "stem 2": {"stem": 2},
+    "stem 4": {"stem": 4},
+    "attention": {"attention_heads": 4},
+    "both": {"stem": 2, "attention_heads": 2},
+}
+
+
+def with_options(name):
+    return SMALL.model_copy(update=OPTIONS[name])
 
 
 def test_the_default_net_has_the_authors_parameters_and_operations():
@@ -73,8 +84,95 @@ def test_the_embedding_is_sine_and_cosine_of_fixed_gaussian_frequencies():
     torch.testing.assert_close(sine**2 + cosine**2, torch.ones_like(sine))
 
 
-@pytest.mark.parametrize(
-    ("channels", "groups"), [(64, 32), (128, 32), (192, 32), (384, 32), (16, 8), (48, 24), (40, 20)]
-)
-def test_norms_have_up_to_32_groups_of_at_least_two_channels(channels, groups):
-    assert group_norm(channels, 32).num_groups == groups
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("timed", [True, False])
+def test_with_its_options_too_it_starts_as_zero_and_every_multiple_comes_out_at_its_size(
+    name, timed
+):
+    config = with_options(name)
+    assert config.multiple == 4 * config.stem
+    net = UNet(config, timed=timed)
+    t = torch.rand(3) if timed else None
+    images = torch.randn(3, 2, config.multiple, 3 * config.multiple)
+    assert not net(images, t).any()
+    randomise(net)
+    found = net(images, t)
+    assert found.shape == (3, 1, *images.shape[2:])
+    alone = torch.cat(
+        [net(images[i : i + 1], None if t is None else t[i : i + 1]) for i in range(3)]
+    )
+    torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stem", [2, 4])
+def test_behind_a_stem_the_net_is_one_on_patches(stem):
+    """The inside, given the pixels of a patch as channels, row after row, is a net without a stem."""
+    net = UNet(SMALL.model_copy(update={"stem": stem}))
+    randomise(net)
+    inside = UNet(SMALL, inputs=2 * stem**2)
+    inside.last = torch.nn.Conv2d(8, stem**2, 3, padding=1)
+    weights = net.state_dict()
+    places = [(i, j) for i in range(stem) for j in range(stem)]
+    taps = [weights["first.weight"][:, :, i::stem, j::stem] for i, j in places]
+    weights["first.weight"] = torch.stack(taps, dim=2).flatten(1, 2)
+    inside.load_state_dict(weights)
+    images, t = torch.randn(2, 2, 4 * stem, 12 * stem), torch.rand(2)
+    patches = torch.stack([images[:, :, i::stem, j::stem] for i, j in places], dim=2).flatten(1, 2)
+    given = inside(patches, t)
+    found = net(images, t)
+    for channel, (i, j) in enumerate(places):
+        torch.testing.assert_close(
+            found[:, 0, i::stem, j::stem], given[:, channel], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_stem_of_two_divides_the_papers_operations_by_four_at_the_same_weights():
+    with torch.device("meta"):
+        net = UNet(UNetConfig(stem=2))
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 2, 512, 512), torch.empty(1))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(818 / 4, rel=0.01)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(26.12, abs=0.01)
+
+
+def test_attention_stands_after_every_block_of_the_lowest_level_and_once_in_the_middle():
+    net = UNet(with_options("attention"))
+    found = [name for name, layer in net.named_modules() if isinstance(layer, AttendingBlock)]
+    assert found == ["down.4", "middle.0", "up.0", "up.1"]
+    widths = {net.get_submodule(name).attention.project.out_channels for name in found}
+    assert widths == {16}
+
+
+def test_attention_adds_weights_and_changes_no_name_or_shape_of_the_others():
+    plain = {name: w.shape for name, w in UNet(SMALL).named_parameters()}
+    more = {
+        name.replace(".block.", "."): w.shape
+        for name, w in UNet(with_options("attention")).named_parameters()
+    }
+    assert {name: shape for name, shape in more.items() if ".attention." not in name} == plain
+
+
+def test_without_options_weights_have_the_names_they_always_had():
+    names = list(UNet(SMALL).state_dict())
+    assert names[:4] == ["embedding.frequency", "first.weight", "first.bias", "down.0.norm1.weight"]
+    assert names[-4:] == ["norm.weight", "norm.bias", "last.weight", "last.bias"]
+    assert not [name for name in names if "attention" in name or ".block." in name]
+
+
+def test_a_pixel_far_away_is_seen_only_with_attention():
+    """The convolutions of three levels reach 60 pixels or so."""
+    torch.manual_seed(0)
+    images, t = torch.randn(1, 2, 8, 512), torch.rand(1)
+    changed = images.clone()
+    changed[..., :4] += 3
+    for name, sees in (("stem 2", False), ("attention", True)):
+        net = UNet(with_options(name)).double()
+        randomise(net)
+        norms = [layer for layer in net.modules() if isinstance(layer, torch.nn.GroupNorm)]
+        for norm in norms:  # whose statistics see every pixel
+            norm.forward = lambda h: h
+        with torch.inference_mode():
+            difference = (
+                net(changed.double(), t.double()) - net(images.double(), t.double())
+            ).abs()
+        assert bool(difference[..., -4:].max() > 0) is sees

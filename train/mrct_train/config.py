@@ -44,11 +44,24 @@ class UNetConfig(_Value):
     """Fourier features of t."""
     fourier_scale: Positive = 30.0
     """Deviation of their frequencies. 30 tells a thousand levels apart; a small net learns faster from 1 or 2."""
+    stem: Literal[1, 2, 4] = 1
+    """Pixels along a side of a patch: the whole net works at 1 / `stem` of the resolution. 1 is the paper's."""
+    attention_heads: Annotated[int, Field(ge=0)] = 0
+    """Heads of self-attention at the lowest level; 0, as in the paper, for none. 32 to 64 channels a head serve well."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> UNetConfig:
+        lowest = self.base * self.multipliers[-1]
+        if self.attention_heads and lowest % self.attention_heads:
+            raise ValueError(
+                f"attention_heads {self.attention_heads} does not divide the {lowest} channels of the lowest level"
+            )
+        return self
 
     @property
     def multiple(self) -> int:
-        """What height and width must be a multiple of: 2 to the number of halvings."""
-        return int(2 ** (len(self.multipliers) - 1))
+        """What height and width must be a multiple of: the stem's patch, and 2 to the number of halvings after it."""
+        return int(self.stem * 2 ** (len(self.multipliers) - 1))
 
 
 class Domain(_Value):
@@ -194,7 +207,7 @@ class TrainConfig(_Value):
         if self.size % self.unet.multiple:
             raise ValueError(
                 f"size {self.size} is not a multiple of {self.unet.multiple}, which a UNet of "
-                f"{len(self.unet.multipliers)} levels needs"
+                f"{len(self.unet.multipliers)} levels and stem {self.unet.stem} needs"
             )
         return self
 

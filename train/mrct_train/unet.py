@@ -5,17 +5,24 @@ With the default `UNetConfig` a noise predictor of two images, the noisy CT and 
 the way down, two in the middle and three a level on the way up, each of these with one skip concatenated; the Fourier
 features go straight into the Swish and Linear of every block, with no MLP between. Without time the same blocks have
 no Linear: 24.92 M parameters.
+
+Two options that the paper does not have: behind a patched stem (`stem` = 2 or 4) the whole net works on patches of that
+many pixels a side, and with `attention_heads` the lowest level attends to itself, after each of its blocks and once in
+the middle. Without them the net is the same weight for weight.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mrct_train.attention import Attention
 from mrct_train.config import UNetConfig
+from mrct_train.layers import group_norm, zeroed
 
 __all__ = ["UNet", "UNetConfig"]
 
@@ -26,32 +33,39 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig, *, inputs: int = 2, timed: bool = True) -> None:
         super().__init__()
         self.embedding = FourierEmbedding(config.embedding, config.fourier_scale) if timed else None
-        self.first = nn.Conv2d(inputs, config.base, 3, padding=1)
+        stem = config.stem
+        # 3 x 3 patches under one kernel: a 3 x 3 convolution of the patches, their pixels its channels
+        self.first = nn.Conv2d(inputs, config.base, 3 * stem, stride=stem, padding=stem)
         widths = [config.base * multiplier for multiplier in config.multipliers]
+        lowest = len(widths) - 1
+
+        def block(level: int, taken: int) -> nn.Module:
+            return _block(taken, widths[level], config, timed=timed, attends=level == lowest)
+
         channels, skips = config.base, [config.base]
         down: list[nn.Module] = []
         for level, width in enumerate(widths):
             for _ in range(config.blocks):
-                down.append(ResidualBlock(channels, width, config, timed=timed))
+                down.append(block(level, channels))
                 channels = width
                 skips.append(channels)
-            if level < len(widths) - 1:
+            if level < lowest:
                 down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 skips.append(channels)
         self.down = nn.ModuleList(down)
-        self.middle = nn.ModuleList(
-            ResidualBlock(channels, channels, config, timed=timed) for _ in range(2)
-        )
+        middle = [block(lowest, channels), ResidualBlock(channels, channels, config, timed=timed)]
+        self.middle = nn.ModuleList(middle)
         up: list[nn.Module] = []
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(config.blocks + 1):
-                up.append(ResidualBlock(channels + skips.pop(), width, config, timed=timed))
+                up.append(block(level, channels + skips.pop()))
                 channels = width
             if level > 0:
                 up.append(Upsample(channels))
         self.up = nn.ModuleList(up)
         self.norm = group_norm(channels, config.groups)
-        self.last = zeroed(nn.Conv2d(channels, 1, 3, padding=1))
+        self.last = zeroed(nn.Conv2d(channels, stem**2, 3, padding=1))
+        self.pixels = nn.PixelShuffle(stem) if stem > 1 else nn.Identity()
 
     def forward(self, images: Tensor, t: Tensor | None = None) -> Tensor:
         """F [B, 1, H, W]; t is any noise label near [-2, 2], in fp32, and only for a net with time."""
@@ -59,16 +73,16 @@ class UNet(nn.Module):
         h = self.first(images)
         skips = [h]
         for layer in self.down:
-            h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
+            h = layer(h, embedding) if isinstance(layer, BLOCKS) else layer(h)
             skips.append(h)
         for layer in self.middle:
             h = layer(h, embedding)
         for layer in self.up:
-            if isinstance(layer, ResidualBlock):
+            if isinstance(layer, BLOCKS):
                 h = layer(torch.cat([h, skips.pop()], dim=1), embedding)
             else:
                 h = layer(h)
-        out: Tensor = self.last(functional.silu(self.norm(h)))
+        out: Tensor = self.pixels(self.last(functional.silu(self.norm(h))))
         return out
 
 
@@ -111,6 +125,32 @@ class ResidualBlock(nn.Module):
         return out
 
 
+class AttendingBlock(nn.Module):
+    """attention(block(h, embedding)): a residual block after which every pixel sees every other."""
+
+    def __init__(self, block: ResidualBlock, attention: Attention) -> None:
+        super().__init__()
+        self.block, self.attention = block, attention
+
+    def forward(self, h: Tensor, embedding: Tensor | None) -> Tensor:
+        """[B, width, H, W] of h [B, channels, H, W] and the embedding [B, E]."""
+        out: Tensor = self.attention(self.block(h, embedding))
+        return out
+
+
+BLOCKS: Final = (ResidualBlock, AttendingBlock)
+"""The layers that take the embedding and, on the way up, a skip."""
+
+
+def _block(
+    channels: int, width: int, config: UNetConfig, *, timed: bool, attends: bool
+) -> ResidualBlock | AttendingBlock:
+    block = ResidualBlock(channels, width, config, timed=timed)
+    if not (attends and config.attention_heads):
+        return block
+    return AttendingBlock(block, Attention(width, config.attention_heads, config.groups))
+
+
 class Upsample(nn.Module):
     """The nearest neighbour at twice the size, then a 3 x 3 convolution."""
 
@@ -122,20 +162,3 @@ class Upsample(nn.Module):
         """[B, C, 2H, 2W] of h [B, C, H, W]."""
         out: Tensor = self.conv(functional.interpolate(h, scale_factor=2.0, mode="nearest"))
         return out
-
-
-def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    """GroupNorm with the most groups that divide the channels, at most `groups` and two channels each.
-
-    64 channels or more with groups = 32 keep their 32 groups; 16 channels get 8, 48 get 24.
-    """
-    most = min(groups, max(channels // 2, 1))
-    return nn.GroupNorm(max(g for g in range(1, most + 1) if channels % g == 0), channels)
-
-
-def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    """The layer with zero weights: each block starts as its skip, the whole net as F = 0 (Ho et al. 2020)."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
