@@ -24,6 +24,7 @@ from mrct_runtime.manifest import Sampled
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers import Sampler, adapts, sampler
 from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_train.attention import Attention
 from mrct_train.torch_engine import TorchEngine
 from mrct_train.unet import ResidualBlock, UNet
 
@@ -69,7 +70,8 @@ class Reach:
     """The largest magnitudes at the UNet's convolutions.
 
     Of each: its weights and bias, what it takes, what it gives, and the sum that this becomes a part of. A block's first
-    convolution answers for the sum with the time embedding, its second for the sum with the skip.
+    convolution answers for the sum with the time embedding, its second for the sum with the skip, and the projection of
+    an attention for the sum with what it was added to.
     """
 
     def __init__(self, unet: UNet) -> None:
@@ -102,6 +104,8 @@ class Reach:
                     )
                     if layer.time is not None:
                         yield layer.time.register_forward_hook(self._looks(f"{name}.conv1"))
+                case Attention():
+                    yield layer.register_forward_hook(self._looks(f"{name}.project"))
                 case _:
                     continue
 

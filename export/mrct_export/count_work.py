@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
+from onnx.numpy_helper import from_array, to_array
+from onnx.reference import ReferenceEvaluator
 
 from mrct_runtime.bench.work import Layer, Work
 from mrct_runtime.errors import UsageError
@@ -60,7 +63,27 @@ def _inferred(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
             dim.dim_value = number
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
+    _fold_sizes(model.graph)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _fold_sizes(graph: onnx.GraphProto) -> None:
+    """Puts numbers in the place of what the graph computes from its inputs' sizes: inference knows no division."""
+    known = {
+        tensor.name: to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT64
+    }
+    images = {value.name: np.empty(_shape(value), np.float32) for value in graph.input}
+    for node in list(graph.node):
+        given = known | images if node.op_type == "Shape" else known
+        if node.input and all(name in given for name in node.input):
+            (value,) = ReferenceEvaluator(node).run(
+                None, {name: given[name] for name in node.input}
+            )
+            known[node.output[0]] = found = np.asarray(value)
+            graph.initializer.append(from_array(found, node.output[0]))
+            graph.node.remove(node)
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int]:

@@ -3,7 +3,8 @@
 The cast is made in PyTorch before the export, where every place is known, not on the graph afterwards. In float32 stay the
 inputs and the output, the time embedding with its linear layers (its arguments reach 2 pi 30 * 4 rad, and half has
 eleven bits), all preconditioning, the statistics of every GroupNorm (a sum of squares overflows half beyond |h| of 256),
-and the convolutions that an audit names. Between them activations are in half, which halves what an engine has to move.
+the products and the softmax of attention (q k overflows half long before q and k do, and an audit sees only these), and
+the convolutions that an audit names. Between them activations are in half, which halves what an engine has to move.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mrct_runtime.errors import UsageError
+from mrct_train.attention import Attend
 from mrct_train.unet import UNet
 
 
@@ -55,8 +57,8 @@ def half_network(
             case nn.Conv2d():
                 kept = Cast(layer, torch.float32, torch.float32)
                 unet.set_submodule(name, kept if name in keep else _half(layer, emulated=emulated))
-            case nn.GroupNorm():
-                # float32 also on the way out, so that the Swish after it is part of the island
+            case nn.GroupNorm() | Attend():
+                # float32 also on the way out, so that the Swish after a norm is part of the island
                 unet.set_submodule(name, Cast(layer, torch.float32, torch.float32))
             case nn.Linear():
                 block = name.rpartition(".")[0]

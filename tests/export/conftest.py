@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from random_run import UNET, random_network, save_run
+from random_run import OPTIONS, UNET, random_network, save_run
 
 from mrct_export.export import export
 from mrct_export.parity import Plan
@@ -31,14 +31,21 @@ class Exported:
         return GRAPHS[parametrisation(self.process)]
 
 
-@pytest.fixture(scope="session", params=[DDPM(), Direct()], ids=["ddpm", "direct"])
+EXPORTED = {
+    "ddpm": (DDPM(), UNET),
+    "direct": (Direct(), UNET),
+    "ddpm with a stem and attention": (DDPM(), OPTIONS),
+}
+
+
+@pytest.fixture(scope="session", params=EXPORTED.values(), ids=EXPORTED)
 def exported(request: pytest.FixtureRequest) -> Exported:
     """A network and its graph: the residual preconditioning of a DDPM has the most operators, a direct one the fewest."""
-    process = request.param
-    network = random_network(process)
-    image = Image(size=32, spacing_mm=2.0, multiple=UNET.multiple)
+    process, unet = request.param
+    network = random_network(process, unet)
+    image = Image(size=32, spacing_mm=2.0, multiple=unet.multiple)
     form = GRAPHS[parametrisation(process)]
-    return Exported(network, to_onnx(network, form, UNET.multiple), process, image)
+    return Exported(network, to_onnx(network, form, unet.multiple), process, image)
 
 
 @pytest.fixture(scope="session")

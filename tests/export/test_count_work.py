@@ -1,6 +1,6 @@
 import pytest
 import torch
-from random_run import UNET, random_network
+from random_run import OPTIONS, UNET, random_network
 from torch.utils.flop_counter import FlopCounterMode
 
 from mrct_export.count_work import count_work
@@ -19,10 +19,13 @@ def counted_by_torch(network, size):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize(("process", "gives"), [(VESDE(), "eps"), (Direct(), "image")])
-def test_operations_are_those_that_torch_counts(process, gives):
-    network = random_network(process)
-    model = to_onnx(network, GRAPHS[gives], UNET.multiple).dumps()
+@pytest.mark.parametrize(
+    ("process", "gives", "unet"),
+    [(VESDE(), "eps", UNET), (Direct(), "image", UNET), (VESDE(), "eps", OPTIONS)],
+)
+def test_operations_are_those_that_torch_counts(process, gives, unet):
+    network = random_network(process, unet)
+    model = to_onnx(network, GRAPHS[gives], unet.multiple).dumps()
     for size in (16, 32):
         assert count_work(model, size).flop == counted_by_torch(network, size)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from flat_pairs import write_pairs
-from random_run import random_network, save_run
+from random_run import OPTIONS, random_network, save_run
 
 import mrct_export.half as module
 from mrct_cli import boundary
@@ -118,6 +118,24 @@ def test_a_sum_that_overflows_keeps_the_convolution_that_is_added() -> None:
     network = random_network(VESDE())
     spread(network, "middle.0.conv2", 3e4)
     assert "middle.0.conv2" in made(network, VESDE()).half.kept
+
+
+def test_the_sum_with_an_attention_that_overflows_keeps_its_projection() -> None:
+    network = random_network(VESDE(), OPTIONS)
+    spread(network, "middle.0.attention.project", 3e4)
+    kept = made(network, VESDE()).half.kept
+    assert "middle.0.attention.project" in kept
+    assert "middle.0.attention.qkv" not in kept
+
+
+def test_a_run_with_a_stem_and_attention_is_exported_in_both_precisions(tmp_path) -> None:
+    run = save_run(tmp_path / "run", "sde", unet=OPTIONS)
+    bundle = Bundle.load(export(run, tmp_path / "tiny.mrct", presets=PRESETS, half=True))
+    assert bundle.manifest.image.multiple == OPTIONS.multiple == 4
+    assert bundle.manifest.parity.relative_rms < 1e-5
+    for precision, limit in (("fp32", 1e-5), ("fp16", 5e-3)):
+        engine = bundle.open_engine(Target("cpu", precision=precision, threads=1))
+        assert bundle.self_test(engine) < limit
 
 
 def test_every_sampler_is_judged_in_hu_and_by_its_evaluations() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from random_run import UNET, random_network
+from random_run import OPTIONS, UNET, random_network
 from torch import nn
 
 from mrct_export.half import half_weights
@@ -30,8 +30,9 @@ def off(found: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("process", [VESDE(), DDPM()], ids=["ve", "ddpm"])
-def test_mixed_precision_is_near_the_network_and_not_the_network(process) -> None:
-    network = random_network(process)
+@pytest.mark.parametrize("unet", [UNET, OPTIONS], ids=["plain", "options"])
+def test_mixed_precision_is_near_the_network_and_not_the_network(process, unet) -> None:
+    network = random_network(process, unet)
     mixed = half_network(network, emulated=True)
     with torch.inference_mode():
         for t in (process.t_min, 0.5, 1.0):
@@ -41,11 +42,12 @@ def test_mixed_precision_is_near_the_network_and_not_the_network(process) -> Non
             assert 1e-6 < off(found, network(x, y, times)) < 5e-3
 
 
-def test_the_file_is_half_as_large_and_takes_and_gives_float32() -> None:
+@pytest.mark.parametrize("unet", [UNET, OPTIONS], ids=["plain", "options"])
+def test_the_file_is_half_as_large_and_takes_and_gives_float32(unet) -> None:
     process = DDPM()
-    network = random_network(process)
-    whole = to_onnx(network, GRAPHS["eps"], UNET.multiple)
-    half = to_onnx(half_network(network), GRAPHS["eps"], UNET.multiple)
+    network = random_network(process, unet)
+    whole = to_onnx(network, GRAPHS["eps"], unet.multiple)
+    half = to_onnx(half_network(network), GRAPHS["eps"], unet.multiple)
     weights = sum(p.numel() for p in network.parameters() if p.ndim == 4)
     assert len(half.dumps()) < len(whole.dumps()) - 1.9 * weights
     x, y, times = case(process, 0.5)
@@ -137,6 +139,22 @@ def test_an_overflowing_convolution_is_harmless_when_it_is_kept() -> None:
         truth = network(x, y, times)
         assert not torch.isfinite(half_network(network, emulated=True)(x, y, times)).all()
         assert off(half_network(network, {name}, emulated=True)(x, y, times), truth) < 5e-3
+
+
+def test_products_of_attention_may_exceed_half() -> None:
+    """Products of 500 by 500, the same for every pixel, which the softmax takes out again."""
+    network = random_network(VESDE(), OPTIONS)
+    layer = network.unet.get_submodule("middle.0.attention.qkv")
+    d = layer.in_channels // OPTIONS.attention_heads
+    with torch.no_grad():
+        for first in (0, layer.in_channels):  # of q and of k, in the first head
+            layer.weight[first] = 0
+            layer.bias[first] = 500
+    assert 500 * 500 / d**0.5 > torch.finfo(torch.float16).max
+    x, y, times = case(VESDE(), 0.5)
+    with torch.inference_mode():
+        found = half_network(network, emulated=True)(x, y, times)
+        assert off(found, network(x, y, times)) < 5e-3
 
 
 @pytest.mark.parametrize("level", [30.0, -30.0])

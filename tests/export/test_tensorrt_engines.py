@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 import torch
+from random_run import OPTIONS, random_network
 
 from mrct_export.precision import half_network
 from mrct_export.to_onnx import to_onnx
@@ -91,3 +92,15 @@ def test_engines_of_one_shape_build_and_a_flipped_byte_is_refused(library, netwo
         path.write_bytes(content)
         with pytest.raises(EngineError, match=f"{path} was changed"):
             serving(library, network, 10, Gpu("8.9", "A GPU"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_patched_stem_and_attention_build(library, cache, precision) -> None:
+    network = random_network(VESDE(), OPTIONS)
+    module = network if precision == "fp32" else half_network(network)
+    graph = to_onnx(module, GRAPHS["eps"], OPTIONS.multiple).dumps()
+    _, engine, built = made(
+        library, Network(graph, precision, 64, 18, (4, 32, 36)), Shapes.dynamic(64, 4), None
+    )
+    assert built
+    assert len(engine) > weights(graph).stored

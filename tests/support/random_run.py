@@ -14,6 +14,8 @@ from mrct_train.data import DataSummary
 from mrct_train.network import DirectNetwork, Network, Residual
 
 UNET = UNetConfig(base=8, multipliers=(1, 2), blocks=1, groups=4, embedding=16)
+OPTIONS = UNET.model_copy(update={"stem": 2, "attention_heads": 2})
+"""The same with a patched stem and attention."""
 DATA = DataSummary(
     subjects=3,
     slices=24,
@@ -24,13 +26,13 @@ DATA = DataSummary(
 )
 
 
-def random_network(process: Process) -> Network | DirectNetwork:
+def random_network(process: Process, unet: UNetConfig = UNET) -> Network | DirectNetwork:
     """A network as after training: no weight is zero and no GroupNorm the identity."""
     torch.manual_seed(0)
     network = (
-        DirectNetwork(UNET)
+        DirectNetwork(unet)
         if isinstance(process, Direct)
-        else Network(UNET, process, Residual(DATA.mean, DATA.deviation))
+        else Network(unet, process, Residual(DATA.mean, DATA.deviation))
     )
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -43,12 +45,12 @@ def random_network(process: Process) -> Network | DirectNetwork:
     return network.eval()
 
 
-def save_run(folder: Path, method: str, **changes: Any) -> Path:
+def save_run(folder: Path, method: str, *, unet: UNetConfig = UNET, **changes: Any) -> Path:
     """The folder, holding a checkpoint of this method with random averaged weights."""
     config = TrainConfig(
         name="tiny",
         method=method,
-        unet=UNET,
+        unet=unet,
         size=32,
         spacing_mm=2.5,
         data="no data at all",
@@ -56,7 +58,7 @@ def save_run(folder: Path, method: str, **changes: Any) -> Path:
         domain=Domain(sequence="T2w SPACE"),
         **changes,
     )
-    ema = random_network(config.process).state_dict()
+    ema = random_network(config.process, unet).state_dict()
     fresh = {name: torch.zeros_like(weight) for name, weight in ema.items()}
     progress = Progress(step=120, seconds=90.0, last_loss=0.5)
     save(Checkpoint(config, DATA, progress, fresh, ema, {"0.step": torch.zeros(1)}), folder)
