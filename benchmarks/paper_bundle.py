@@ -21,11 +21,22 @@ from mrct_train.config import TrainConfig, UNetConfig
 from mrct_train.data import DataSummary
 from mrct_train.random_weights import randomise
 
+_SMALL = UNetConfig(base=16, multipliers=(1, 2, 4, 4), blocks=1)
+_TINY = UNetConfig(base=8, multipliers=(1, 2), blocks=1, groups=4, embedding=16)
 NETWORKS = {
     "paper": UNetConfig(),
-    "small": UNetConfig(base=16, multipliers=(1, 2, 4, 4), blocks=1),
-    "tiny": UNetConfig(base=8, multipliers=(1, 2), blocks=1, groups=4, embedding=16),
+    "paper-attention": UNetConfig(attention_heads=4),
+    "paper-stem": UNetConfig(stem=2, base=128, multipliers=(1, 1, 2, 2)),
+    "paper-stem-wide": UNetConfig(stem=2, base=160, multipliers=(1, 1, 2, 2)),
+    "small": _SMALL,
+    "small-attention": _SMALL.model_copy(update={"attention_heads": 1}),
+    "small-stem": UNetConfig(stem=2, base=32, multipliers=(1, 2, 2), blocks=1),
+    "small-stem-wide": UNetConfig(stem=2, base=32, multipliers=(1, 2, 4), blocks=1),
+    "tiny": _TINY,
+    "tiny-attention": _TINY.model_copy(update={"attention_heads": 2}),
+    "tiny-stem": _TINY.model_copy(update={"stem": 2, "base": 16, "multipliers": (1,)}),
 }
+"""A stem takes the place of the first level: the levels below it stay as they are, or get wider."""
 PRESETS = {"sde": {"em": {"steps": 10}}, "ddpm": {"ddpm": {"steps": 10}}}
 """Short: --fp16 samples by every preset, and random weights have no quality to judge."""
 DATA = DataSummary(subjects=0, slices=1, fingerprint="none", mean=0.25, deviation=0.2, digests=())

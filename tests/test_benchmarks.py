@@ -114,3 +114,18 @@ def test_engines_on_the_cpu_are_compared_and_the_time_is_told_by_operator(tmp_pa
     }
     assert sum(document["operators"].values()) == pytest.approx(1)
     assert "Conv" in document["operators"]
+
+
+@pytest.mark.slow
+def test_a_stem_costs_less_and_attention_more_than_the_plain_net(tmp_path):
+    flags = ("--network", "tiny", "--size", "64", "--rounds", "3", "--training", "1")
+    found = script("architecture.py", *flags, "--json", tmp_path / "found.json")
+    assert found.returncode == 0, found.stderr
+    figures = json.loads((tmp_path / "found.json").read_text())["figures"]
+    rows = {row["network"]: row for row in figures["networks"]}
+    assert list(rows) == ["tiny", "tiny-attention", "tiny-stem"]
+    operations = {name: row["gflop_an_image"] for name, row in rows.items()}
+    assert operations["tiny-stem"] < operations["tiny"] < operations["tiny-attention"]
+    assert rows["tiny"]["evaluation"]["times_the_first"] == 1
+    assert rows["tiny-stem"]["unet"]["stem"] == 2
+    assert all(row["training_step"]["ms"] > 0 for row in rows.values())
