@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import TypeAlias
 
@@ -14,24 +13,28 @@ class Queue:
     """The rows still to be drawn: at first `samples` of each slice; a slice may ask for more."""
 
     def __init__(self, slices: int, samples: int) -> None:
-        # one by one as they are taken: a run may be planned with more samples than memory has room for
-        rows = chain.from_iterable(zip(repeat(s), range(samples)) for s in range(slices))
-        self._later, self._sooner = rows, deque[tuple[int, int]]()
+        # the last is drawn first
+        self._parts: list[Iterator[tuple[int, int]]] = [
+            chain.from_iterable(_rows(s, 0, samples) for s in range(slices))
+        ]
         self._planned = [samples] * slices
         self.waiting = self.total = slices * samples
         """Rows to be drawn, and these with those that were."""
 
     def take(self, most: int) -> Rows:
         """The next rows, at most so many."""
-        soon = [self._sooner.popleft() for _ in range(min(most, len(self._sooner)))]
-        rows = [*soon, *islice(self._later, most - len(soon))]
+        rows: list[tuple[int, int]] = []
+        while self._parts and len(rows) < most:
+            found = list(islice(self._parts[-1], most - len(rows)))
+            if not found:
+                self._parts.pop()
+            rows += found
         self.waiting -= len(rows)
         return rows
 
     def put_back(self, rows: Rows) -> None:
         """Rows that were taken and not drawn come first again."""
-        self._sooner.extendleft(reversed(rows))
-        self.waiting += len(rows)
+        self._first(iter(rows), len(rows))
 
     def complete(self, s: int, k: int) -> bool:
         """Whether sample k is the last that is planned of slice s."""
@@ -39,7 +42,15 @@ class Queue:
 
     def extend(self, s: int, samples: int) -> None:
         """Slice s needs so many samples in all; the further ones come first, so that few slices are unfinished."""
-        further = [(s, k) for k in range(self._planned[s], samples)]
-        self.put_back(further)
-        self._planned[s] = samples
-        self.total += len(further)
+        planned, self._planned[s] = self._planned[s], samples
+        self._first(_rows(s, planned, samples), samples - planned)
+        self.total += samples - planned
+
+    def _first(self, rows: Iterator[tuple[int, int]], count: int) -> None:
+        self._parts.append(rows)
+        self.waiting += count
+
+
+def _rows(s: int, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """One by one as they are taken: there may be more samples than memory has room for."""
+    return zip(repeat(s), range(first, end))

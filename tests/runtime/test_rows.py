@@ -23,3 +23,11 @@ def test_a_slice_that_needs_more_gets_it_before_the_slices_behind_it() -> None:
     assert queue.take(3) == [(0, 2), (0, 3), (1, 0)]
     assert not queue.complete(0, 2)
     assert queue.complete(0, 3)
+
+
+def test_a_great_many_further_samples_are_not_written_down() -> None:
+    queue = Queue(2, 1)
+    queue.take(1)
+    queue.extend(0, 10**12)
+    assert queue.take(2) == [(0, 1), (0, 2)]
+    assert queue.waiting == 10**12 - 2
