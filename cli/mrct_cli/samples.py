@@ -13,10 +13,10 @@ def samples(
     """An int of `10`, and (4, 32) of `4..32`; a usage error for anything else."""
     if text is None:
         return None
-    met = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text)
+    met = re.fullmatch(r"(\d{1,12})(?:\.\.(\d{1,12}))?", text, re.ASCII)
     if met is None:
         raise click.BadParameter(
-            f"{text!r} is neither a number of samples nor two of them, such as 4..32"
+            f"{text[:40]!r} is neither a number of samples nor two of them, such as 4..32"
         )
     least, most = met.groups()
     return int(least) if most is None else (int(least), int(most))

@@ -23,7 +23,7 @@ from mrct_runtime.engines import Engine
 from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
 from mrct_runtime.moments import Running
 from mrct_runtime.noise import Noise
-from mrct_runtime.process import Process
+from mrct_runtime.process import Direct, Process
 from mrct_runtime.rows import Queue, Rows
 from mrct_runtime.samplers import Sampler
 from mrct_runtime.stopping import Stopping
@@ -64,6 +64,11 @@ class Sampling:
             raise UsageError(
                 "a standard error is one of independent samples: leave mc_tolerance out, or antithetic and branch_at"
             )
+        if self.antithetic and (self.mc < 2 or self.branch_at is not None):
+            raise UsageError(
+                "antithetic samples are two or more, from opposite noise: leave antithetic out where a slice has one, "
+                "or where its samples are one at first (branch_at)"
+            )
         if self.stopping is not None and self.stopping.least > self.mc:
             raise UsageError(
                 f"mc must go from fewer samples to more, got {self.stopping.least} to {self.mc}"
@@ -79,6 +84,8 @@ class Sampling:
         self.sampler.check(process)
         if self.branch_at is None:
             return
+        if isinstance(process, Direct):
+            raise UsageError("a direct network has no way to share: leave branch_at out")
         if not process.t_min < self.branch_at < process.t_max:
             raise UsageError(
                 f"branch_at must lie between the times {process.t_min:g} and {process.t_max:g}, got {self.branch_at:g}"

@@ -27,7 +27,7 @@ from mrct_runtime.manifest import Image
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
-from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.samplers.checks import check_family, check_positive
 from mrct_runtime.stopping import Stopping, standard_error
 from mrct_runtime.synthesis import Guess, Moments, Progress, Sampling, synthesize
 from mrct_runtime.uncertainty import Uncertainty
@@ -137,6 +137,7 @@ class Settings:
             raise UsageError(
                 f"mc {least}..{most} needs mc_tolerance, the standard error of the mean in HU that is enough, such as 5"
             )
+        check_positive("mc_tolerance", self.mc_tolerance_hu)
         return most, Stopping(least, self.mc_tolerance_hu / bundle.window.width)
 
 

@@ -467,6 +467,34 @@ def _branches_of_the_ode(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--sampler", "ode", "--branch-at", "0.5"]
 
 
+def _more_samples_than_a_number_has_digits(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "9" * 5000]
+
+
+def _a_negative_tolerance(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--mc", "4..32", "--mc-tolerance", "-1"]
+
+
+def _branches_of_a_direct_network(here, study, bundle):
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--branch-at", "0.5"]
+
+
+def _a_pair_of_one_image(here, study, bundle):
+    direct = write_tiny_bundle(here / "cnn.mrct", Direct(), size=24)
+    return [study, "out", "--bundle", direct, "--antithetic"]
+
+
+def _pairs_that_begin_as_one(here, study, bundle):
+    return [study, "out", "--bundle", bundle, "--antithetic", "--branch-at", "0.5"]
+
+
+def _a_recipe_that_the_bundles_own_sampler_has_not(here, study, bundle):
+    tuned = write_tiny_bundle(here / "tuned.mrct", size=24)
+    rewrite(tuned, sampler="dpmpp")
+    return [study, "out", "--bundle", tuned, "--recipe", "paper"]
+
+
 def _no_threads(here, study, bundle):
     return [study, "out", "--bundle", bundle, "--threads", "0"]
 
@@ -555,6 +583,12 @@ def _out_is_occupied(here, study, bundle):
         (_samples_from_more_to_fewer, 2, "from fewer samples to more, got 32 to 4"),
         (_one_sample_at_least, 2, "at least 2 samples"),
         (_branches_of_the_ode, 2, "draws no noise from t = 0.5 on"),
+        (_more_samples_than_a_number_has_digits, 2, "is neither a number of samples"),
+        (_a_negative_tolerance, 2, "mc_tolerance must be finite and above 0, got -1.0"),
+        (_branches_of_a_direct_network, 2, "a direct network has no way to share"),
+        (_a_pair_of_one_image, 2, "leave antithetic out"),
+        (_pairs_that_begin_as_one, 2, "leave antithetic out"),
+        (_a_recipe_that_the_bundles_own_sampler_has_not, 2, "ddpm, em, pc, ode: name one of these"),
         (_no_threads, 2, "threads must be"),
         (_more_threads_than_any_machine, 2, "threads must be"),
         (_empty_study, 2, "'STUDY': an empty path"),

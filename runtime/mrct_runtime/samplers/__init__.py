@@ -115,6 +115,7 @@ def recipe(recipe_name: str, sampler_name: str) -> dict[str, Any]:
         raise UsageError(f"unknown recipe {recipe_name!r}; choose from {', '.join(RECIPES)}")
     if sampler_name not in RECIPES[recipe_name]:
         raise UsageError(
-            f"the recipe {recipe_name!r} has nothing for sampler {sampler_name}: leave --recipe out"
+            f"the recipe {recipe_name!r} has nothing for sampler {sampler_name}, but for "
+            f"{', '.join(RECIPES[recipe_name])}: name one of these as --sampler, or leave --recipe out"
         )
     return dict(RECIPES[recipe_name][sampler_name])
