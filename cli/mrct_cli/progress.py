@@ -48,23 +48,34 @@ class Watch:
 
     def __init__(self, job: Job, show: Show) -> None:
         self._sampling, self._slices = job.sampling, len(job.condition.array)
-        self._rows = self._slices * job.sampling.least
+        self._rows: float = self._slices * job.sampling.least
         self._show = show
         self._started = time.monotonic()
-        self._slices_done = self._rows_done = self._evaluations = 0
+        self._slices_done = self._rows_done = self._evaluations = self._images = 0
 
     def evaluated(self, x: Array, _t: Time) -> None:
         """One more evaluation of a batch [B, 1, H, W] has begun."""
-        part = min(1.0, self._evaluations / self._sampling.sampler.evaluations)
+        of_sample = self._sampling.sampler.evaluations
+        if self._sampling.branch_at is not None and self._evaluations == of_sample:
+            # each slice of the batch goes its own way
+            self._rows_done, self._evaluations = self._rows_done + self._images, 0
+        self._images = len(x)
+        part = min(1.0, self._evaluations / of_sample)
         self._evaluations += 1
         self._tell(self._rows_done + len(x) * part)
 
     def batch_finished(self, progress: Progress) -> None:
         """A batch is sampled."""
         self._slices_done, self._rows_done = progress.slices, progress.rows
-        self._rows = progress.total_rows
+        self._rows = self._expected(progress)
         self._evaluations = 0
         self._tell(progress.rows)
+
+    def _expected(self, progress: Progress) -> float:
+        """The rows of all slices: where a slice asks for more as it goes, the others may need as many as those so far."""
+        if self._sampling.stopping is None or not progress.slices:
+            return progress.total_rows
+        return max(progress.total_rows, progress.rows / progress.slices * progress.total_slices)
 
     def _tell(self, rows: float) -> None:
         fraction = rows / self._rows

@@ -265,9 +265,10 @@ class Job:
 
     def _short_memory(self, engine: Engine, batch: int) -> tuple[str, ...]:
         """What is to be told where fewer images went through the network at once than were to."""
-        rows = self.sampling.mc * len(self.condition.array)
+        # more than the fewest samples need not have been asked for
+        rows = self.sampling.least * len(self.condition.array)
         planned = min(self.sampling.batch, engine.max_batch, rows)
-        if batch == planned:
+        if batch >= planned:
             return ()
         complaint = (
             f"the memory of {engine.device.name} was too small for {planned} images at once, {batch} were sampled; "

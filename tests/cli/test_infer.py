@@ -204,6 +204,15 @@ def test_a_tolerance_that_the_most_samples_do_not_reach_is_told(study, bundle, h
     assert "raise the upper number of mc" in told
 
 
+def test_few_samples_that_are_enough_are_no_short_memory(study, bundle, here, capsys):
+    some = ["--sampler", "dpmpp", "--mc", "2..32", "--mc-tolerance", "4000", "--quiet"]
+    assert run(study, "out", "--bundle", bundle, *some) == 0
+    counters = json.loads((here / "out/run.json").read_text())["counters"]
+    assert counters["samples"] == [2] * SHAPE[0]
+    assert counters["batch"] == 2 * SHAPE[0]
+    assert "memory" not in capsys.readouterr().err
+
+
 def test_antithetic_samples_have_a_more_exact_mean(study, bundle, here):
     some = ["--sampler", "dpmpp", "--mc", "4", "--quiet"]
     means = {}
