@@ -51,16 +51,17 @@ class Watch:
         self._rows: float = self._slices * job.sampling.least
         self._show = show
         self._started = time.monotonic()
-        self._slices_done = self._rows_done = self._evaluations = self._images = 0
+        self._slices_done = self._rows_done = self._evaluations = 0
+        self._first = 0.0
 
-    def evaluated(self, x: Array, _t: Time) -> None:
+    def evaluated(self, x: Array, t: Time) -> None:
         """One more evaluation of a batch [B, 1, H, W] has begun."""
-        of_sample = self._sampling.sampler.evaluations
-        if self._sampling.branch_at is not None and self._evaluations == of_sample:
-            # each slice of the batch goes its own way
-            self._rows_done, self._evaluations = self._rows_done + self._images, 0
-        self._images = len(x)
-        part = min(1.0, self._evaluations / of_sample)
+        if self._sampling.branch_at is not None:
+            # one image stands for all samples of a slice until they part, a batch for some of them afterwards
+            self._first = max(self._first, float(t))
+            self._tell(self._rows_done + self._sampling.mc * (1 - float(t) / self._first))
+            return
+        part = min(1.0, self._evaluations / self._sampling.sampler.evaluations)
         self._evaluations += 1
         self._tell(self._rows_done + len(x) * part)
 

@@ -36,14 +36,10 @@ class Branching:
         keys: Keys,
         noise_of: Callable[[Keys, int], Noise],
         at: float,
+        batch: int,
     ) -> None:
-        self._engine, self._image, self._keys, self._noise_of, self._at = (
-            engine,
-            image,
-            keys,
-            noise_of,
-            at,
-        )
+        self._engine, self._image, self._batch = engine, image, batch
+        self._keys, self._noise_of, self._at = keys, noise_of, at
         self._noise, self._parted = noise_of([(keys[0][0], 0)], 0), False
         self._t: float = math.inf
         self._bound: Denoiser | None = None
@@ -52,8 +48,22 @@ class Branching:
         """Images that went through the network."""
 
     def denoise(self, x: Array, t: Time) -> Array:
-        """eps(x, t), of one row before the samples part."""
+        """eps(x, t), of one row before the samples part, afterwards of at most `batch` rows at once."""
         self._t = float(t)
+        batches = -(-len(x) // self._batch)
+        at_once = -(-len(x) // batches)
+        eps = self._evaluate(x[:at_once], t)
+        if batches == 1:
+            return eps
+        together: Array = self._engine.device.xp.empty(x.shape, eps.dtype)
+        together[:at_once] = eps
+        for k in range(1, batches):
+            # an engine keeps its buffers for batches of one size, so the last one may meet a row again
+            start = min(k * at_once, len(x) - at_once)
+            together[start : start + at_once] = self._evaluate(x[start : start + at_once], t)
+        return together
+
+    def _evaluate(self, x: Array, t: Time) -> Array:
         self.images += len(x)
         if self._bound is None or len(x) != self._rows:
             self._rows = len(x)

@@ -31,6 +31,9 @@ from mrct_runtime.stopping import Stopping
 Guess: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """x_0 of a condition, both [B, 1, H, W] on the host: its network may have a device or a queue of its own."""
 
+# A state is one image, the network's widest layers are some dozens.
+_BATCHES_THAT_PART = 32
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -105,7 +108,7 @@ class Moments:
     evaluations depend on the batch.
 
     The deviation of few samples is low by the factor c4(n) (0.973 at n = 10); it is not corrected here. With one
-    sample it is 0. `batch` is the most rows that were drawn at once: fewer than asked for where memory was short.
+    sample it is 0. `batch` is the most images that went through the network at once: fewer than asked for where memory was short.
     """
 
     mean: Array
@@ -157,13 +160,14 @@ def synthesize(
     batch, largest, evaluations, done = min(sampling.batch, engine.max_batch), 0, 0, 0
     with engine.device.running():
         while queue.waiting:
-            rows = queue.take(batch)
-            drawn, images = drawing.draw_if_it_fits(rows)
+            rows = queue.take(drawing.together(batch))
+            at_once = min(batch, len(rows))
+            drawn, images = drawing.draw_if_it_fits(rows, at_once)
             if drawn is None:
                 # only now, when the arrays of the failed batch are gone
                 engine.device.trim()
                 queue.put_back(rows)
-                batch = len(rows) // 2
+                batch = at_once // 2
                 continue
             _check_finite(engine, drawn, rows)
             for (s, k), sample in zip(rows, drawn, strict=True):
@@ -172,7 +176,7 @@ def synthesize(
                 tally.add(s, k, sample)
             done, largest, evaluations = (
                 done + len(rows),
-                max(largest, len(rows)),
+                max(largest, at_once),
                 evaluations + images,
             )
             if progress is not None:
@@ -226,24 +230,34 @@ class _Drawing:
     sampling: Sampling
     names: Sequence[int]
 
-    def draw_if_it_fits(self, rows: Rows) -> tuple[Array | None, int]:
-        """As `draw`; None where memory is too small for so many rows, DeviceMemoryError where there is one."""
+    def together(self, batch: int) -> int:
+        """The rows that are drawn together where `batch` go through the network at once.
+
+        Samples that part are those of a slice, whatever the batch, so that they share one way; but not so many that their
+        states take more memory than the network.
+        """
+        if self.sampling.branch_at is None:
+            return batch
+        return min(self.sampling.mc, _BATCHES_THAT_PART * batch)
+
+    def draw_if_it_fits(self, rows: Rows, batch: int) -> tuple[Array | None, int]:
+        """As `draw`; None where memory is too small for such a batch, DeviceMemoryError where it is one image."""
         try:
-            return self.draw(rows)
+            return self.draw(rows, batch)
         except (DeviceMemoryError, MemoryError) as error:
-            if len(rows) > 1:
+            if batch > 1:
                 return None, 0
             height, width = self.cond.shape[1:]
             raise DeviceMemoryError(
                 f"{self.engine.device.name} has too little memory for one image of {height} x {width}"
             ) from error
 
-    def draw(self, rows: Rows) -> tuple[Array, int]:
+    def draw(self, rows: Rows, batch: int) -> tuple[Array, int]:
         """Samples [B, H, W] of these rows on the engine's device, and the images that went through the network."""
         if self.sampling.branch_at is None:
             return self._apart(rows)
         slices = [list(of_slice) for _, of_slice in groupby(rows, key=itemgetter(0))]
-        drawn = [self._branched(of_slice, self.sampling.branch_at) for of_slice in slices]
+        drawn = [self._branched(of_slice, self.sampling.branch_at, batch) for of_slice in slices]
         together = self.engine.device.xp.concatenate([samples for samples, _ in drawn])
         return together, sum(images for _, images in drawn)
 
@@ -255,10 +269,10 @@ class _Drawing:
         drawn = self.sampling.sampler(denoise, self.process, x, noise)
         return drawn[:, 0], denoise.images
 
-    def _branched(self, rows: Rows, at: float) -> tuple[Array, int]:
+    def _branched(self, rows: Rows, at: float, batch: int) -> tuple[Array, int]:
         """Rows of one slice that share the way down to time `at`."""
         image = self._images([rows[0][0]])
-        ways = Branching(self.engine, image, self._keys(rows), self._noise, at)
+        ways = Branching(self.engine, image, self._keys(rows), self._noise, at, batch)
         x = self._prior(ways.noise, [rows[0][0]])
         drawn = self.sampling.sampler(ways.denoise, self.process, x, ways.noise)
         return drawn[:, 0], ways.images

@@ -265,8 +265,9 @@ class Job:
 
     def _short_memory(self, engine: Engine, batch: int) -> tuple[str, ...]:
         """What is to be told where fewer images went through the network at once than were to."""
-        # more than the fewest samples need not have been asked for
-        rows = self.sampling.least * len(self.condition.array)
+        # more than the fewest samples need not have been asked for, and samples that part are of one slice
+        slices = 1 if self.sampling.branch_at is not None else len(self.condition.array)
+        rows = self.sampling.least * slices
         planned = min(self.sampling.batch, engine.max_batch, rows)
         if batch >= planned:
             return ()

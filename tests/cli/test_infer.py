@@ -233,8 +233,10 @@ def test_samples_that_share_their_way_take_fewer_evaluations_and_say_what_that_c
     study, bundle, here, capsys
 ):
     some = ["--steps", "20", "--predictor", "reverse-diffusion", "--mc", "4", "--quiet"]
-    assert run(study, "out", "--bundle", bundle, *some, "--branch-at", "0.5") == 0
-    assert "the samples of a slice are one until t = 0.5" in capsys.readouterr().err
+    assert run(study, "out", "--bundle", bundle, *some, "--branch-at", "0.5", "--batch", "8") == 0
+    told = capsys.readouterr().err
+    assert "the samples of a slice are one until t = 0.5" in told
+    assert "memory" not in told
     made = json.loads((here / "out/run.json").read_text())
     assert made["sampling"]["branch_at"] == 0.5
     # of 20 levels from 1 to 1/20 that with the time 0.5 is the eleventh

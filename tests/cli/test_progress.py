@@ -32,7 +32,14 @@ def watched(sampling: Sampling, slices: int) -> list[State]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"batch": 3}, {"branch_at": 0.5}, {"branch_at": 0.5, "batch": 8}]
+    "changes",
+    [
+        {},
+        {"batch": 3},
+        {"branch_at": 0.5},
+        {"branch_at": 0.5, "batch": 8},
+        {"branch_at": 0.5, "batch": 3},
+    ],
 )
 def test_the_fraction_rises_to_the_whole(changes: dict) -> None:
     shown = [state.fraction for state in watched(Sampling(EM, 4, **changes), 4)]

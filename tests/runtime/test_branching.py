@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fake_device import FakeDevice
 
 from mrct_runtime.branching import kept_deviation, parts
 from mrct_runtime.engines.analytic import Analytic
@@ -99,6 +100,29 @@ def test_the_batch_never_shows(name: str, process, batch: int) -> None:
     found = synthesize(Analytic(process), process, cond(), plan(name, batch=batch))
     np.testing.assert_array_equal(found.mean, reference.mean)
     np.testing.assert_array_equal(found.std, reference.std)
+
+
+@pytest.mark.parametrize(("batch", "evaluated"), [(1, 5), (2, 6), (3, 6), (4, 6), (8, 5)])
+def test_a_slice_goes_its_shared_way_once_whatever_the_batch(batch: int, evaluated: int) -> None:
+    process = VESDE()
+    engine = Recording(process)
+    found = synthesize(engine, process, cond(2), plan("em", mc=5, batch=batch))
+    shared = [t for _, t in engine.seen if t > AT]
+    assert len(shared) == len(set(shared)) * 2
+    apart = sorted({t for _, t in engine.seen})[: -len(set(shared)) - 1]
+    assert all(sum(rows for rows, at in engine.seen if at == t) == 2 * evaluated for t in apart)
+    assert max(rows for rows, _ in engine.seen) <= found.batch == min(5, batch)
+
+
+def test_samples_that_part_never_leave_their_device() -> None:
+    process, device = VESDE(), FakeDevice()
+    reference = synthesize(Analytic(process), process, cond(), plan("em", mc=3, batch=2))
+    engine = Analytic(process, device=device)
+    found = synthesize(engine, process, cond(), plan("em", mc=3, batch=2))
+    np.testing.assert_array_equal(found.mean, reference.mean)
+    np.testing.assert_array_equal(found.std, reference.std)
+    # of each slice whether all is finite, the deviation and the mean
+    assert device.tally.downloads == device.tally.waits == 2 * 3
 
 
 @pytest.mark.parametrize(("name", "process", "at"), [("ddpm", DDPM(), 0.1), ("em", VESDE(), 0.1)])

@@ -173,6 +173,9 @@ class FakeArray(NDArrayOperatorsMixin):
             raise TypeError("fill takes a number of the host")
         self[...] = value
 
+    def repeat(self, count: int, axis: int) -> FakeArray:
+        return _launched(self._values.repeat(count, axis), self._values)
+
     def reshape(self, *shape: int) -> FakeArray:
         return FakeArray(self._values.reshape(*shape))
 
@@ -239,6 +242,11 @@ def copyto(target: FakeArray, values: FakeArray | float, casting: str = "same_ki
 
 def isfinite(x: FakeArray) -> FakeArray:
     return _launched(np.isfinite(_on_device(x)), x._values)
+
+
+def concatenate(arrays: Sequence[FakeArray]) -> FakeArray:
+    parts = [_on_device(part) for part in arrays]
+    return _launched(np.concatenate(parts), *parts)
 
 
 def maximum(a: FakeArray, b: FakeArray | float) -> FakeArray:
