@@ -96,7 +96,7 @@ def rewrite(
             f"{path}: its network has the sha256 {found}, not {model_sha256}: it was replaced meanwhile; "
             "start again with the new one"
         )
-    content = bundle.manifest.model_dump(mode="json")
+    content = json.loads(bundle.manifest.dumps())
     if presets is not None:
         check_presets(bundle.process, presets)
         content["presets"] = {name: dict(options) for name, options in presets.items()}

@@ -232,6 +232,9 @@ class Manifest(_Value):
     def dumps(self) -> str:
         """The canonical text of bundle.json: sorted keys, one a line, shortest floats."""
         content = self.model_dump(mode="json")
+        if "sampler" not in self.model_fields_set:
+            # bundles are older than this key
+            del content["sampler"]
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def graph_text(self) -> str:

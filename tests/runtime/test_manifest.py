@@ -30,6 +30,13 @@ def test_the_text_gives_the_same_manifest_and_the_same_text(manifest: Manifest) 
     assert again.dumps().encode() == text
 
 
+def test_a_bundle_from_before_there_was_a_sampler_of_its_own_is_read_as_it_is() -> None:
+    content = json.loads(MANIFEST.dumps())
+    for text in (changed(sampler=None), changed(sampler="em"), canonical(content)):
+        assert Manifest.loads(text, "here").dumps().encode() == text
+    assert "sampler" not in content
+
+
 @pytest.mark.parametrize("process", [VESDE(sigma=30.0, t_min=1e-3), DDPM(beta_end=0.01), Direct()])
 def test_a_process_is_rebuilt_from_its_record(process) -> None:
     assert ProcessSpec.of(process).build() == process

@@ -41,7 +41,9 @@ def ladders(
     for name in names:
         check_family(sampler_class(name), bundle.process)
     serving = [name for name, kind in SAMPLERS.items() if isinstance(bundle.process, kind.families)]
-    return tuple(_ladder(bundle, name, steps, reference) for name in names or serving)
+    return tuple(
+        _ladder(bundle, name, steps, reference) for name in dict.fromkeys(names) or serving
+    )
 
 
 def _ladder(bundle: Bundle, name: str, steps: Sequence[int], reference: int) -> Ladder:

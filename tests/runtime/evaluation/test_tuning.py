@@ -69,6 +69,12 @@ def test_every_sampler_of_the_bundle_is_tried_where_it_can_be(tmp_path) -> None:
     assert found["dpmpp"].reference == {"steps": 1000}
 
 
+def test_a_sampler_that_is_named_twice_is_tuned_once(tmp_path) -> None:
+    bundle = Bundle.load(write_tiny_bundle(tmp_path / "tiny.mrct"))
+    found = ladders(bundle, ("unipc", "em", "unipc"), (5,), 1000)
+    assert [each.sampler for each in found] == ["unipc", "em"]
+
+
 def test_a_chain_is_not_asked_for_more_levels_than_it_has(tmp_path) -> None:
     process = DDPM(steps=40, beta_start=0.01, beta_end=0.3)
     path = write_tiny_bundle(tmp_path / "tiny.mrct", process)
