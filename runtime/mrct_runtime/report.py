@@ -45,7 +45,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             "sampler": result.sampler,
             "options": asdict(cast("Any", sampling.sampler)),
             "mc": sampling.mc,
-            "stopping": None if sampling.stopping is None else asdict(sampling.stopping),
+            "stopping": _stopping(result),
             "branch_at": sampling.branch_at,
             "antithetic": sampling.antithetic,
             "seed": sampling.seed,
@@ -70,6 +70,15 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
         "versions": versions(),
         "exit_code": 0,
     }
+
+
+def _stopping(result: Result) -> dict[str, Any] | None:
+    """The fewest samples of a slice, and the standard error in HU at which they are enough; None of a fixed number."""
+    stopping = result.sampling.stopping
+    if stopping is None:
+        return None
+    tolerance_hu = stopping.tolerance * result.model.manifest.hu_window.width
+    return {"least": stopping.least, "tolerance_hu": round(tolerance_hu, 6)}
 
 
 def _model(result: Result) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def test_a_slice_gets_samples_until_its_mean_is_as_exact_as_was_asked_for(
     assert "4 to 30 samples until their mean's standard error is 100 HU" in told.err
     made = json.loads((here / "out/run.json").read_text())
     counters = made["counters"]
-    assert made["sampling"]["stopping"]["least"] == 4
+    assert made["sampling"]["stopping"] == {"least": 4, "tolerance_hu": 100}
     assert len(counters["samples"]) == len(counters["standard_error_hu"]) == SHAPE[0]
     assert all(4 < n < 30 for n in counters["samples"])
     assert all(error <= 100 for error in counters["standard_error_hu"])
