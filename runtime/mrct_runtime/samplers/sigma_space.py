@@ -104,7 +104,9 @@ def check_range(process: Process, levels: int, grid: GridName, sigma_min: float 
     if grid == "uniform" and sigma_min is None:
         check_trained_at(process.t_max / levels, process)
     elif not low <= last < high:
+        own = f"sigma_min, here that of t = {max(LEAST_TIME, process.t_min):g},"
+        name = own if sigma_min is None else "sigma_min"
         raise UsageError(
-            f"sigma_min must lie between {low:.4g}, the least that this model was trained at, and {high:.4g}, "
+            f"{name} must lie between {low:.4g}, the least that this model was trained at, and {high:.4g}, "
             f"its prior's, got {last:g}"
         )

@@ -206,6 +206,23 @@ def test_noise_on_the_way_has_the_oracles_variance(
     assert abs(x.var() / truth.variance.item() - 1) < 4 * math.sqrt(2 / x.size)
 
 
+@pytest.mark.parametrize("process", [VESDE(), DDPM()])
+@pytest.mark.parametrize("eta", [0.25, 0.5, 2.0])
+def test_noise_on_the_way_of_any_strength_leaves_the_spread_as_it_is(
+    process: Process, eta: float
+) -> None:
+    s, last = 0.2, process.std(1e-3) / process.alpha(1e-3)
+    errors = []
+    for steps in (50, 100, 200):
+        built = sampler("dpmpp", {"steps": steps, "eta": eta})
+        found = ORACLES["dpmpp"](built, process, np.array([0.4]), np.array([s**2])).variance.item()
+        # the last step, D, leaves s^2 / (s^2 + sigma^2) of the variance
+        errors.append(found / (s**4 / (s**2 + last**2)) - 1)
+    assert abs(errors[-1]) < 2e-3
+    assert errors[0] / errors[1] > 3
+    assert errors[1] / errors[2] > 3
+
+
 @pytest.mark.parametrize(("name", "process"), FAST)
 def test_fast_samplers_converge_with_their_order(name: str, process: Process) -> None:
     s, last = 0.2, 0.0101

@@ -11,6 +11,7 @@ from mrct_runtime.process import DDPM, VESDE, Process
 from mrct_runtime.samplers import sampler
 from mrct_runtime.samplers.dpmpp import MultistepDPM
 from mrct_runtime.samplers.sigma_space import data_prediction, enter, sigma_at, sigmas
+from mrct_runtime.started_process import started
 
 BOTH = pytest.mark.parametrize("process", [VESDE(), DDPM()])
 GRIDS = pytest.mark.parametrize("grid", ["karras", "log-snr", "uniform"])
@@ -86,6 +87,12 @@ def test_a_last_level_beyond_the_networks_own_is_refused(sigma_min: float) -> No
     for process in (VESDE(), DDPM()):
         with pytest.raises(UsageError, match=f"sigma_min must lie between .* got {sigma_min:g}"):
             MultistepDPM(sigma_min=sigma_min).check(process)
+
+
+def test_a_start_below_the_last_level_of_its_own_says_where_that_is() -> None:
+    with pytest.raises(UsageError, match=r"here that of t = 0\.001, must lie .* got 0\.0316737"):
+        MultistepDPM().check(started(VESDE(), 0.02))
+    MultistepDPM(sigma_min=0.01).check(started(VESDE(), 0.02))
 
 
 def test_a_uniform_grid_finer_than_the_training_is_refused() -> None:
