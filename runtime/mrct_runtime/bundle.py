@@ -135,9 +135,10 @@ class Bundle:
     ) -> Result:
         """The synthetic CT of the study's axial T2w series, or of the one named by its UID or number.
 
-        By the bundle's own sampler where none is named. Of `mc` samples a slice: 10 where it is not given, 1 of a direct network; of two numbers, the fewest and the most,
-        until the standard error of a slice's mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the
-        deviation as it is also where the bundle has a recalibration for it.
+        The bundle's own sampler is taken where none is named. `mc` are the samples of a slice, by default 10, and 1 of
+        a direct network; or the fewest and the most of them, and a slice has enough where the standard error of its
+        mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the deviation as it is also where the bundle has
+        a recalibration for it.
         """
         from mrct_runtime.translate import Settings, translate
 

@@ -40,11 +40,14 @@ class Sampling:
     """How samples are drawn: everything between the command line and the loop.
 
     `mc` samples a slice, or, with `stopping`, as many as that asks for and at most `mc`; `batch` rows at once, fewer
-    where the engine takes fewer; `prior_mean` is the data's mean, which the prior keeps as alpha(t_max) m: std(t_max)
-    alone does not quite forget it. `series` keys the noise. With `branch_at`, a network time, the samples of a slice are
-    one until then.
-    `antithetic` samples come in pairs that start on either side of the prior's mean: where a sampler draws no noise on its
-    way, their mean is far more exact. `guess` gives in the place of `prior_mean` an image of the condition, for a process that starts with little noise.
+    where the engine takes fewer. `series` keys the noise.
+
+    The prior lies around `prior_mean`, the data's, which it keeps as alpha(t_max) m: std(t_max) alone does not quite
+    forget it. `guess` gives in its place an image of the condition, for a process that starts with little noise.
+
+    With `branch_at`, a network time, the samples of a slice are one until then. `antithetic` samples come in pairs that
+    start on either side of what the prior lies around: where a sampler draws no noise on its way, their mean is far more
+    exact.
     """
 
     sampler: Sampler
