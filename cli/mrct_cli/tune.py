@@ -104,8 +104,8 @@ def tune(
 
     A sampler's MAE, SSIM and mean deviation are held against those of its own long run from the same noise. The
     smallest number from which on all that were tried lie within the tolerances becomes its preset in BUNDLE; a sampler
-    without one keeps what it has. The one with the fewest evaluations, of those whose MAE is within the tolerance of the best, is taken
-    from then on where none is named. The folder OUT will hold tuning.json and tuning.png. DATA holds validation subjects,
+    without one keeps what it has. Without --samplers the one with the fewest evaluations, of those whose MAE is within
+    the tolerance of the best, is taken from then on where none is named. The folder OUT will hold tuning.json and tuning.png. DATA holds validation subjects,
     or a whole data set of which --split names them.
     """
     # DICOM and array libraries take a second to import, which --help has not
@@ -127,7 +127,9 @@ def tune(
     if not quiet:
         click.echo("\n".join(_table(tuning)))
     if not dry_run and tuning.presets:
-        _store(bundle_path, bundle, tuning)
+        # of some samplers the best says nothing of the others
+        best = None if options["samplers"] else tuning.best
+        _store(bundle_path, bundle, tuning.presets, best)
     for line in _lost(bundle, tuning.presets):
         click.echo(f"mrct: warning: {line}", err=True)
     if not quiet:
@@ -168,15 +170,17 @@ def _write(tuning: Tuning, folder: Any) -> None:
         raise not_writable(folder.target, error) from error
 
 
-def _store(path: Path, bundle: Bundle, tuning: Tuning) -> None:
+def _store(
+    path: Path, bundle: Bundle, found: Mapping[str, Mapping[str, Any]], best: str | None
+) -> None:
     """Writes the presets over those of the same samplers that the bundle has now, and the sampler to be taken."""
     from mrct_export.bundle_writer import rewrite
     from mrct_runtime.bundle import MODEL, Bundle
 
     # hours may lie between: another tuning's presets are kept, another network is refused
-    presets = Bundle.load(path).manifest.presets | tuning.presets
+    presets = {**Bundle.load(path).manifest.presets, **found}
     network = bundle.manifest.files[MODEL]
-    rewrite(path, presets=presets, sampler=tuning.best, model_sha256=network)
+    rewrite(path, presets=presets, sampler=best, model_sha256=network)
 
 
 def _lost(bundle: Bundle, presets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

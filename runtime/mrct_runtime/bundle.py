@@ -110,12 +110,19 @@ class Bundle:
     def sampler(self) -> str:
         """The sampler that is taken where none is named: what a tuning found best, else the first with a preset."""
         if self.manifest.sampler is not None:
-            return self.manifest.sampler
+            return self._checked(self.manifest.sampler)
         serving = [
             name for name, kind in SAMPLERS.items() if isinstance(self.process, kind.families)
         ]
         with_preset = [name for name in serving if self.has_preset(name)]
         return (with_preset or serving)[0]
+
+    def _checked(self, sampler: str) -> str:
+        try:
+            check_family(sampler_class(sampler), self.process)
+        except UsageError as error:
+            raise BundleError(f"{self.path / MANIFEST}: {error}") from error
+        return sampler
 
     def has_preset(self, sampler: str) -> bool:
         """False where `sampler` would run with defaults that know nothing of this network."""

@@ -53,10 +53,23 @@ def test_the_fewest_steps_within_the_tolerance_become_the_preset(bundle, data, c
     # Euler-Maruyama needs more than a hundred
     assert presets["em"] == {"steps": 60}
     assert em["chosen"] is None
-    assert found["best"] == Bundle.load(bundle).sampler == "dpmpp"
+    # the best of two says nothing of the others
+    assert (found["best"], Bundle.load(bundle).sampler) == ("dpmpp", "em")
     assert "nothing within the tolerances; it keeps what it has" in out
     assert "holds the presets now; wrote tiny-tune" in out
     assert (bundle.parent / "tiny-tune/tuning.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_tuning_of_all_samplers_chooses_the_one_that_is_taken_where_none_is_named(
+    bundle, data, capsys
+) -> None:
+    quick = "--mc", 4, "--reference", 60, "--steps", 40, "--threads", 1
+    code, out, err = told(capsys, bundle, data, *quick)
+    assert code == 0, err
+    best = json.loads((bundle.parent / "tiny-tune/tuning.json").read_text("utf-8"))["best"]
+    assert best in {"ode", "ddim", "dpmpp", "heun", "unipc"}
+    assert Bundle.load(bundle).sampler == best
+    assert f"best: {best}" in out
 
 
 def test_a_dry_run_leaves_the_bundle_as_it_is(bundle, data, capsys) -> None:

@@ -230,3 +230,10 @@ def _with_files(path: Path):
         for name in ("model.onnx", "golden.npz", "card.md")
     }
     return tiny_manifest("tiny", VESDE(), 16, 2.0).model_copy(update={"files": files})
+
+
+def test_a_sampler_of_its_own_that_the_network_has_not_is_told(path: Path) -> None:
+    for sampler, said in (("sde", "unknown sampler 'sde'"), ("ddpm", "needs a DDPM model")):
+        edit(path, sampler=sampler)
+        with pytest.raises(BundleError, match=said):
+            _ = Bundle.load(path).sampler
