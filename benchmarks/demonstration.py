@@ -19,10 +19,10 @@ from skimage.metrics import structural_similarity
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom.reading import read_pair
-from mrct_runtime.intensity import HuWindow
+from mrct_runtime.intensity import AIR_HU, HuWindow
 from mrct_runtime.samplers import sampler
 from mrct_runtime.synthesis import Sampling, synthesize
-from mrct_runtime.translate import AIR_HU, conditioned
+from mrct_runtime.translate import conditioned
 
 STEPS: dict[str, tuple[int, ...]] = {
     "ddpm": (20, 50, 100),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,6 @@ from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
-    from mrct_runtime.result import Result
-    from mrct_runtime.translate import Job
     from mrct_runtime.warm_start import WarmStart
 
 # Folders and series are often named after patients.
@@ -130,7 +129,7 @@ def infer(
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.result import PREVIEW, bytes_needed, claim
-    from mrct_runtime.translate import Settings, prepare
+    from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
@@ -154,12 +153,16 @@ def infer(
         return
     place = out or Path(f"{study.resolve().name}-sct")
     _refuse_the_study(place, study)
-    with claim(place, overwrite=overwrite) as folder:
+    with (
+        claim(place, overwrite=overwrite) as folder,
+        open_meanwhile(bundle, settings, tell) as opened,
+    ):
         job = prepare(bundle, study, settings, series=series)
         folder.require(bytes_needed(job.source.volume))
         for line in plan_lines(job):
             tell(line)
-        result = _run(job, tell, quiet=quiet)
+        with closing(opened()) as engine, progress_on_stderr(job, quiet=quiet) as watch:
+            result = job.run(engine, watch.batch_finished, watch.evaluated)
         result.write(folder, command=anonymous(context, _PLACEHOLDERS))
         folder.commit()
     for warning in result.warnings:
@@ -173,15 +176,6 @@ def _refuse_the_study(out: Path, study: Path) -> None:
     place, source = out.resolve(), study.resolve()
     if place == source or place in source.parents:
         raise UsageError(f"OUT {out} is or holds the study itself; name another output folder")
-
-
-def _run(job: Job, tell: Callable[[str], None], *, quiet: bool) -> Result:
-    engine = job.open_engine(tell)
-    try:
-        with progress_on_stderr(job, quiet=quiet) as watch:
-            return job.run(engine, watch.batch_finished, watch.evaluated)
-    finally:
-        engine.close()
 
 
 def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:

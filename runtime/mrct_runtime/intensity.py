@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mrct_runtime.volume import Volume
 
 # The blur that levels noise and texture before air and body are told apart.
 MASK_SMOOTHING_MM = 2.0
+AIR_HU: Final = -1024.0
 
 
 @dataclass(frozen=True)

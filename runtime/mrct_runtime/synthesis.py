@@ -2,7 +2,7 @@
 
 The batch crosses slices: rows are (slice, sample) in order, cut where the batch is full. Every row has its own noise,
 so neither the batch size nor the order of slices shows in the result. Samples and the moments of unfinished slices stay
-on the engine's device; a finished slice's mean and deviation come to the host.
+on the engine's device; a finished slice's mean and deviation come to the host and are handed over at once.
 """
 
 from __future__ import annotations
@@ -121,6 +121,24 @@ class Moments:
     batch: int
 
 
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A slice with all its samples: its place in the condition, and mean and deviation (ddof 1), float64 [H, W] on the host."""
+
+    place: int
+    mean: Array
+    std: Array
+    count: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """The evaluations of all samples together, and the most rows that were drawn at once."""
+
+    evaluations: int
+    batch: int
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a synthesis stands: slices finished of all, and rows (slice, sample) finished of all planned so far."""
@@ -141,7 +159,29 @@ def synthesize(
     samples: Callable[[int, int, Array], None] | None = None,
     body: Array | None = None,
 ) -> Moments:
-    """Mean and deviation [S, H, W] of the samples of every slice of the condition [S, H, W].
+    """Mean and deviation [S, H, W] of the samples of every slice of the condition [S, H, W]; the rest is as of `stream`."""
+    mean, std, counts = np.empty(cond.shape), np.empty(cond.shape), np.zeros(len(cond), int)
+
+    def keep(slice_: Finished) -> None:
+        s = slice_.place
+        mean[s], std[s], counts[s] = slice_.mean, slice_.std, slice_.count
+
+    work = stream(engine, process, cond, sampling, keep, progress, slices, samples, body)
+    return Moments(mean, std, counts, work.evaluations, work.batch)
+
+
+def stream(
+    engine: Engine,
+    process: Process,
+    cond: Array,
+    sampling: Sampling,
+    take: Callable[[Finished], None],
+    progress: Callable[[Progress], None] | None = None,
+    slices: Sequence[int] | None = None,
+    samples: Callable[[int, int, Array], None] | None = None,
+    body: Array | None = None,
+) -> Work:
+    """What it took to hand the moments of every slice of the condition [S, H, W] to `take`, each as soon as it is finished.
 
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
     `samples` is handed every finished one, float64 [H, W] on the host, in units of the network and not clipped, with its
@@ -159,7 +199,7 @@ def synthesize(
         engine, process, cond, sampling, range(len(cond)) if slices is None else slices
     )
     queue = Queue(len(cond), sampling.least)
-    tally = _Tally(engine, sampling, queue, np.ones(cond.shape, bool) if body is None else body)
+    tally = _Tally(engine, sampling, queue, body, take)
     batch, largest, evaluations, done = min(sampling.batch, engine.max_batch), 0, 0, 0
     with engine.device.running():
         while queue.waiting:
@@ -184,17 +224,24 @@ def synthesize(
             )
             if progress is not None:
                 progress(Progress(tally.finished, len(cond), done, queue.total))
-    return Moments(tally.mean, tally.std, tally.counts, evaluations, largest)
+    return Work(evaluations, largest)
 
 
 class _Tally:
-    """The moments of slices: on the device while samples are missing, then on the host."""
+    """The moments of slices: on the device while samples are missing, then handed to `take` on the host."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, queue: Queue, body: Array) -> None:
-        self._engine, self._sampling, self._queue, self._body = engine, sampling, queue, body
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        queue: Queue,
+        body: Array | None,
+        take: Callable[[Finished], None],
+    ) -> None:
+        self._engine, self._sampling, self._queue = engine, sampling, queue
+        self._body, self._take = body, take
         self._running: dict[int, Running] = {}
-        self.mean, self.std = np.empty(body.shape), np.empty(body.shape)
-        self.counts, self.finished = np.zeros(len(body), int), 0
+        self.finished = 0
 
     def add(self, s: int, k: int, sample: Array) -> None:
         """Takes sample k of slice s in; asks for more where they are not enough."""
@@ -203,15 +250,11 @@ class _Tally:
         if not self._queue.complete(s, k):
             return
         std = self._engine.device.to_host(running.std)
-        wanted = self._wanted(std[self._body[s]], k + 1)
+        wanted = self._wanted(std if self._body is None else std[self._body[s]], k + 1)
         if wanted > k + 1:
             self._queue.extend(s, wanted)
             return
-        self.mean[s], self.std[s], self.counts[s] = (
-            self._engine.device.to_host(running.mean),
-            std,
-            k + 1,
-        )
+        self._take(Finished(s, self._engine.device.to_host(running.mean), std, k + 1))
         self.finished += 1
         del self._running[s]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,33 +14,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, Time
+from mrct_runtime.behind import Behind
 from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.engines import Engine
-from mrct_runtime.engines.selection import check_device
+from mrct_runtime.engines.selection import check_device, expects_gpu
 from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
 from mrct_runtime.intensity import MrNormalisation, body_mask
 from mrct_runtime.manifest import Image
+from mrct_runtime.opening import opening
+from mrct_runtime.placing import Placing
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family, check_positive
-from mrct_runtime.stopping import Stopping, standard_error
-from mrct_runtime.synthesis import Guess, Moments, Progress, Sampling, synthesize
+from mrct_runtime.stopping import Stopping
+from mrct_runtime.synthesis import Finished, Guess, Progress, Sampling, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 from mrct_runtime.warm_start import Started, WarmStart
 
-AIR_HU = -1024.0
-
 # Rows of a batch are chosen so that a UNet's widest layers stay near a gigabyte; on a CPU larger batches gain nothing.
 _PIXELS_A_BATCH = 1 << 19
-# Gas lies at the window's lower end, where noise of a few HU crosses it and says nothing.
-_MARGIN = 0.01
+# 16 images of 512 x 512: a GPU is filled, and TensorRT's engines take no more.
+_PIXELS_A_GPU_BATCH = 1 << 22
 _WARN_LOST = 0.001
 _WARN_OUTSIDE, _FAIL_OUTSIDE = 0.001, 0.05
 
@@ -90,7 +93,9 @@ class Settings:
             built,
             mc=mc,
             seed=self.seed,
-            batch=_default_batch(mc, size) if self.batch is None else self.batch,
+            batch=_default_batch(size, gpu=expects_gpu(self.target))
+            if self.batch is None
+            else self.batch,
             # the published samplers start around 0
             prior_mean=bundle.manifest.prior_mean if self.recipe is None else 0.0,
             series=series,
@@ -100,6 +105,15 @@ class Settings:
         )
         found.check(self.process(bundle))
         return found
+
+    def check(self, bundle: Bundle) -> None:
+        """UsageError where the bundle does not serve these settings, EngineError where the device cannot be had."""
+        self.sampling(bundle, "")
+        check_device(self.target)
+
+    def target_of(self, bundle: Bundle) -> Target:
+        """Where the bundle's network is to run, with the batch of the sampling."""
+        return replace(self.target, batch=self.sampling(bundle, "").batch)
 
     def notes(self, bundle: Bundle) -> tuple[str, ...]:
         """What is to be told of the choice: that the bundle has no preset for the sampler, where none was made."""
@@ -141,8 +155,9 @@ class Settings:
         return most, Stopping(least, self.mc_tolerance_hu / bundle.window.width)
 
 
-def _default_batch(mc: int, size: int) -> int:
-    return max(1, min(mc, _PIXELS_A_BATCH // size**2))
+def _default_batch(size: int, *, gpu: bool) -> int:
+    """Images of size x size at once: samples of several slices where these are small."""
+    return max(1, (_PIXELS_A_GPU_BATCH if gpu else _PIXELS_A_BATCH) // size**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +208,33 @@ class Job:
         """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
         started = time.perf_counter()
         watched = WrappedEngine(engine, lambda denoise: observed(denoise, observe))
-        process, condition = self.settings.process(self.bundle), self.condition.array
+        process, condition = self.settings.process(self.bundle), self.condition
         told: list[str] = []
-        with self._guess(engine, told.append) as guess:
-            sampling = replace(self.sampling, guess=guess)
-            moments = synthesize(watched, process, condition, sampling, progress, body=self.body)
-        sampled = time.perf_counter()
-        counters = self._counters(moments)
-        mean_hu, std_hu = self._on_source(moments)
+        placing = Placing(
+            Volume(self.body, condition.grid),
+            self.source.volume,
+            self.bundle.window,
+            self.uncertainty,
+        )
+        counting = Counting(self.body)
+        plan = replace(self.sampling, batch=self._batch(engine))
+
+        def take(finished: Finished) -> None:
+            counting.count(finished)
+            placing.place(finished)
+
+        with self._guess(engine, told.append) as guess, Behind() as behind:
+            work = stream(
+                watched,
+                process,
+                condition.array,
+                replace(plan, guess=guess),
+                lambda finished: behind(partial(take, finished)),
+                progress,
+                body=self.body,
+            )
+            sampled = time.perf_counter()
+        counters = self._counters(counting, work)
         seconds = {
             **self.seconds,
             "sampling": sampled - started,
@@ -208,12 +242,12 @@ class Job:
         }
         return Result(
             source=self.source,
-            mean_hu=mean_hu,
-            std_hu=std_hu,
+            mean_hu=placing.mean_hu,
+            std_hu=placing.std_hu,
             model=Model(self.bundle.manifest, self.bundle.sha256),
             backend=engine.backend,
             sampler=self.settings.sampler,
-            sampling=self.sampling,
+            sampling=plan,
             uncertainty=self.uncertainty,
             started=self.started,
             counters=counters,
@@ -233,6 +267,13 @@ class Job:
     def _target(self) -> Target:
         return replace(self.settings.target, batch=self.sampling.batch)
 
+    def _batch(self, engine: Engine) -> int:
+        """Images at once: no more than suit a CPU where it serves in the place of a GPU."""
+        batch = self.sampling.batch
+        if self.settings.batch is not None or engine.device.name != "cpu":
+            return batch
+        return min(batch, _default_batch(self.bundle.manifest.image.size, gpu=False))
+
     def _guess(
         self, engine: Engine, tell: Callable[[str], None]
     ) -> AbstractContextManager[Guess | None]:
@@ -243,17 +284,12 @@ class Job:
         ran = engine.backend
         return warm.open(replace(self._target, device=ran.device, backend=ran.engine), tell)
 
-    def _counters(self, moments: Moments) -> Counters:
+    def _counters(self, counting: Counting, work: Work) -> Counters:
         """What happened inside the body; NumericError where too much of the mean left the HU window."""
-        inside = moments.mean[self.body]
-        counters = Counters(
-            evaluations=moments.evaluations,
-            batch=moments.batch,
-            body_voxels=int(inside.size),
-            below_window=int(np.count_nonzero(inside < -_MARGIN)),
-            above_window=int(np.count_nonzero(inside > 1 + _MARGIN)),
-            samples=tuple(moments.counts.tolist()),
-            standard_error_hu=self._standard_errors(moments),
+        sampling = self.sampling
+        independent = not (sampling.antithetic or sampling.branch_at is not None)
+        counters = counting.counters(
+            work, self.bundle.window.width, independent=independent and sampling.least > 1
         )
         if counters.outside > _FAIL_OUTSIDE:
             raise NumericError(
@@ -268,7 +304,7 @@ class Job:
         # more than the fewest samples need not have been asked for, and samples that part are of one slice
         slices = 1 if self.sampling.branch_at is not None else len(self.condition.array)
         rows = self.sampling.least * slices
-        planned = min(self.sampling.batch, engine.max_batch, rows)
+        planned = min(self._batch(engine), engine.max_batch, rows)
         if batch >= planned:
             return ()
         complaint = (
@@ -288,21 +324,6 @@ class Job:
         )
         return (complaint,)
 
-    def _standard_errors(self, moments: Moments) -> tuple[float, ...] | None:
-        """The standard error of each slice's mean in HU, averaged over its body; 0 without a body.
-
-        None of one sample, and of samples that are not independent.
-        """
-        sampling = self.sampling
-        if sampling.least < 2 or sampling.antithetic or sampling.branch_at is not None:
-            return None
-        found = zip(moments.std, self.body, moments.counts.tolist(), strict=True)
-        errors = (
-            standard_error(float(std[body].mean()), n) if body.any() else 0.0
-            for std, body, n in found
-        )
-        return tuple(round(error * self.bundle.window.width, 3) for error in errors)
-
     def _unsure(self, counters: Counters) -> tuple[str, ...]:
         """What is to be told where the most samples were not enough."""
         tolerance, errors = self.settings.mc_tolerance_hu, counters.standard_error_hu
@@ -314,17 +335,6 @@ class Job:
             f"their mean of up to {max(over):.3g} HU, above the {tolerance:g} asked for; raise the upper number of mc"
         )
         return (complaint,)
-
-    def _on_source(self, moments: Moments) -> tuple[Volume, Volume]:
-        """Mean and deviation in HU, float32 on the MR's grid; averaged first, clamped after."""
-        window, grid, target = self.bundle.window, self.condition.grid, self.source.volume.grid
-        mean = Volume(window.to_hu(moments.mean.clip(0, 1)).astype(np.float32), grid)
-        std = Volume((moments.std * window.width).astype(np.float32), grid)
-        mean, std = mean.resample(target, fill=AIR_HU), std.resample(target, fill=0.0)
-        # where it was fitted: on the grid that users are given, inside the body
-        body = Volume(self.body.astype(np.uint8), grid).resample(target, fill=0, order=0)
-        found = self.uncertainty.apply(mean.array, std.array, body.array == 1)
-        return mean, Volume(found, target)
 
     def _doubts(self) -> tuple[str, ...]:
         """What is to be told about the uncertainty map."""
@@ -354,8 +364,7 @@ def prepare(
 ) -> Job:
     """The job of translating a study's axial T2w series, or the one named by its UID or number."""
     # a wrong option is told before minutes go into reading
-    settings.sampling(bundle, "")
-    check_device(settings.target)
+    settings.check(bundle)
     started = time.perf_counter()
     source = read_study(study, series=series)
     read = time.perf_counter()
@@ -391,12 +400,21 @@ def translate(
     bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
 ) -> Result:
     """The synthetic CT of a study, with an engine opened and closed for it."""
-    job = prepare(bundle, study, settings, series=series)
-    engine = job.open_engine()
-    try:
-        return job.run(engine)
-    finally:
-        engine.close()
+    with open_meanwhile(bundle, settings) as opened:
+        job = prepare(bundle, study, settings, series=series)
+        with closing(opened()) as engine:
+            return job.run(engine)
+
+
+@contextmanager
+def open_meanwhile(
+    bundle: Bundle, settings: Settings, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[Callable[[], Engine]]:
+    """A call for the engine of a job with these settings, which is opened while the study is read; as of `opening`."""
+    settings.check(bundle)
+    target = settings.target_of(bundle)
+    with opening(partial(bundle.open_engine, target), tell) as opened:
+        yield opened
 
 
 def _cut_off(lost: float, image: Image) -> tuple[str, ...]:

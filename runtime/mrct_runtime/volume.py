@@ -85,6 +85,28 @@ class Grid:
         apart = np.linalg.norm(self.world(corners) - other.world(corners), axis=-1)
         return float(apart.max())
 
+    def canonical(self) -> Grid:
+        """The same voxel centres, axes swapped and flipped to run nearest to (+z, +y, +x)."""
+        axes, signs = _nearest_axes(self.directions)
+        move = np.zeros((4, 4))
+        move[3, 3] = 1.0
+        for new, (old, sign) in enumerate(zip(axes, signs, strict=True)):
+            move[old, new] = sign
+            move[old, 3] = 0 if sign > 0 else self.shape[old] - 1
+        slices, rows, columns = (self.shape[old] for old in axes)
+        return Grid(self.affine @ move, (slices, rows, columns))
+
+    def canonically(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of an array [S, H, W] on this grid, its axes those of the canonical one."""
+        axes, signs = _nearest_axes(self.directions)
+        return array.transpose(axes)[tuple(slice(None, None, int(sign)) for sign in signs)]
+
+    def at(self, s: int) -> Grid:
+        """The grid of slice s alone."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.world((s, 0, 0))
+        return Grid(affine, (1, *self.shape[1:]))
+
     def __str__(self) -> str:
         slices, rows, columns = self.shape
         spacing = " x ".join(f"{mm:.3g}" for mm in self.spacing_mm)
@@ -127,15 +149,8 @@ class Volume:
 
     def canonical(self) -> Volume:
         """The same voxels, axes swapped and flipped (never interpolated) to run nearest to (+z, +y, +x)."""
-        axes, signs = _nearest_axes(self.grid.directions)
-        flip = tuple(slice(None, None, int(sign)) for sign in signs)
-        array = self.array.transpose(axes)[flip]
-        move = np.zeros((4, 4))
-        move[3, 3] = 1.0
-        for new, (old, sign) in enumerate(zip(axes, signs, strict=True)):
-            move[old, new] = sign
-            move[old, 3] = 0 if sign > 0 else self.grid.shape[old] - 1
-        return Volume(np.ascontiguousarray(array), Grid(self.grid.affine @ move, array.shape))
+        array = np.ascontiguousarray(self.grid.canonically(self.array))
+        return Volume(array, self.grid.canonical())
 
 
 def model_grid(stack: Volume | Grid, size: int, spacing_mm: float) -> Grid:

@@ -14,10 +14,10 @@ from mrct_runtime.dicom import read_study
 from mrct_runtime.engines import Backend
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import BundleError, DeviceMemoryError, NumericError, UsageError
-from mrct_runtime.intensity import HuWindow, MrNormalisation
+from mrct_runtime.intensity import AIR_HU, HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.process import DDPM, VESDE, Direct
-from mrct_runtime.translate import AIR_HU, Settings, conditioned, prepare
+from mrct_runtime.translate import Settings, conditioned, prepare
 
 WINDOW = HuWindow()
 # The expectation of a sample deviation of n is c4(n) sigma.

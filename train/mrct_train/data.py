@@ -25,7 +25,7 @@ from mrct_runtime.errors import (
     OutputError,
     UsageError,
 )
-from mrct_runtime.intensity import HuWindow
+from mrct_runtime.intensity import AIR_HU, HuWindow
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.paired import (
     Slices,
@@ -37,7 +37,6 @@ from mrct_runtime.paired import (
     prepare,
     refuse_test_alone,
 )
-from mrct_runtime.translate import AIR_HU
 from mrct_train.config import TrainConfig
 
 Images: TypeAlias = NDArray[np.float32]

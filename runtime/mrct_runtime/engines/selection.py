@@ -78,6 +78,13 @@ def check_device(target: Target) -> None:
         raise EngineError(f"--device {target.device} cannot be had: {reason}; or take --device cpu")
 
 
+def expects_gpu(target: Target) -> bool:
+    """Whether the backend that is tried first runs on a GPU."""
+    if target.backend in ENGINES:
+        return ENGINES[target.backend].serves == "cuda"
+    return target.gpu is not None or (target.device == "auto" and why_not() is None)
+
+
 def _candidates(target: Target, refused: list[str]) -> Iterator[tuple[str, Target]]:
     """The backends that may serve, best first, each with the device that it would get."""
     if target.backend is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrct_runtime.errors import InputRejectedError, MrctError, NoInputError, UsageError
 from mrct_runtime.evaluation.metrics import WINDOW
-from mrct_runtime.intensity import body_mask
+from mrct_runtime.intensity import AIR_HU, body_mask
 from mrct_runtime.paired import (
     VIEWS,
     Pair,
@@ -26,7 +26,6 @@ from mrct_runtime.paired import (
     find_subjects,
 )
 from mrct_runtime.paired.preparation import Prepared, prepare_as_inference
-from mrct_runtime.translate import AIR_HU
 from mrct_runtime.volume import Grid, Volume, model_grid
 
 SplitPart: TypeAlias = Literal["training", "validation", "test", "unseen"]

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrct_runtime.intensity import MrNormalisation
+from mrct_runtime.intensity import AIR_HU, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.paired.values import Pair
-from mrct_runtime.translate import AIR_HU, conditioned
+from mrct_runtime.translate import conditioned
 from mrct_runtime.volume import Volume
 
 

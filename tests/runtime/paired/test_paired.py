@@ -3,10 +3,10 @@ import pytest
 from paired_sets import SHAPE, head, write_gold_atlas, write_png, write_synthrad
 
 from mrct_runtime.errors import InputRejectedError, NoInputError
-from mrct_runtime.intensity import MrNormalisation
+from mrct_runtime.intensity import AIR_HU, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.paired import LAYOUTS, Preparation, find_subjects, passed_over, prepare
-from mrct_runtime.translate import AIR_HU, conditioned
+from mrct_runtime.translate import conditioned
 
 WRITERS = {
     "PNG pairs": lambda folder: write_png(folder, ["A"], ["axial"]),
