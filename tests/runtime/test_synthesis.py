@@ -12,7 +12,7 @@ from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Progress, Sampling, synthesize
+from mrct_runtime.synthesis import Progress, Sampling, stream, synthesize
 
 PROCESSES = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
 
@@ -127,6 +127,39 @@ def test_the_batch_crosses_slices_and_respects_the_engines_limit() -> None:
     sizes.clear()
     run("em", study(), engine=Recording(VESDE(), max_batch=5), batch=10)
     assert sizes == [5, 5, 2]
+
+
+def test_every_slice_is_handed_over_as_soon_as_it_is_finished() -> None:
+    told, cond, sampling = [], study(3), plan("em", mc=4, batch=6)
+    work = stream(
+        Analytic(VESDE()),
+        VESDE(),
+        cond,
+        sampling,
+        lambda finished: told.append((finished.place, finished.mean, finished.std)),
+        lambda progress: told.append(progress.slices),
+    )
+    whole = synthesize(Analytic(VESDE()), VESDE(), cond, sampling)
+    # 6 rows are slice 0 and half of slice 1
+    assert [each if isinstance(each, int) else f"slice {each[0]}" for each in told] == [
+        *("slice 0", 1),
+        *("slice 1", "slice 2", 3),
+    ]
+    for s, mean, std in (each for each in told if not isinstance(each, int)):
+        assert np.array_equal(mean, whole.mean[s])
+        assert np.array_equal(std, whole.std[s])
+    assert (work.evaluations, work.batch) == (whole.evaluations, whole.batch)
+
+
+def test_what_the_taker_of_a_slice_raises_ends_the_synthesis() -> None:
+    error = NumericError("nowhere to put it")
+
+    def take(_finished):
+        raise error
+
+    with pytest.raises(NumericError) as caught:
+        stream(Analytic(VESDE()), VESDE(), study(3), plan("em"), take)
+    assert caught.value is error
 
 
 def test_progress_ends_with_everything_done() -> None:

@@ -9,13 +9,22 @@ from tiny_bundle import DEVIATION, write_tiny_bundle
 
 import mrct_runtime
 from mrct_export.bundle_writer import rewrite
+from mrct_runtime import translate
+from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines import Backend
 from mrct_runtime.engines.analytic import Analytic
-from mrct_runtime.errors import BundleError, DeviceMemoryError, NumericError, UsageError
+from mrct_runtime.errors import (
+    BundleError,
+    DeviceMemoryError,
+    NoInputError,
+    NumericError,
+    UsageError,
+)
 from mrct_runtime.intensity import AIR_HU, HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
+from mrct_runtime.placing import Placing
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.translate import Settings, conditioned, prepare
 
@@ -136,6 +145,55 @@ def test_the_default_batch_does_not_change_with_what_it_must_not(bundle, study):
     means = [job.run(Analytic(VESDE())).mean_hu.array for job in jobs]
     assert np.array_equal(means[0], means[1])
     assert np.array_equal(means[0], means[2])
+
+
+@pytest.mark.parametrize(
+    ("size", "gpu", "batch"),
+    [(512, False, 2), (96, False, 10), (1024, False, 1), (512, True, 16), (96, True, 455)],
+)
+def test_the_default_batch_fills_the_device_whatever_the_samples_a_slice(
+    size, gpu, batch, tmp_path, monkeypatch
+):
+    bundle = mrct_runtime.load(write_tiny_bundle(tmp_path / "some.mrct", size=size))
+    monkeypatch.setattr(translate, "expects_gpu", lambda _target: gpu)
+    assert {Settings(mc=mc).sampling(bundle, "").batch for mc in (1, 4, 40)} == {batch}
+
+
+def test_a_cpu_in_the_place_of_a_gpu_gets_no_more_images_than_suit_it(bundle, study, monkeypatch):
+    monkeypatch.setattr(translate, "expects_gpu", lambda _target: True)
+    few = {"steps": 5, "predictor": "reverse-diffusion"}
+    for batch, expected in ((None, 10), (12, 12)):
+        job = prepare(bundle, study, Settings(mc=8, batch=batch, options=few))
+        result = job.run(Analytic(VESDE()))
+        assert result.counters.batch == result.sampling.batch == expected
+        assert not any("memory" in warning for warning in result.warnings)
+
+
+def test_what_goes_wrong_while_slices_are_placed_reaches_the_caller(bundle, study, monkeypatch):
+    error = NumericError("off the grid")
+
+    def place(_placing, _finished):
+        raise error
+
+    monkeypatch.setattr(Placing, "place", place)
+    job = prepare(bundle, study, Settings(mc=1, options={"steps": 5}))
+    with pytest.raises(NumericError) as caught:
+        job.run(Analytic(VESDE()))
+    assert caught.value is error
+
+
+def test_an_engine_that_was_opened_for_nothing_is_closed(bundle, tmp_path, monkeypatch):
+    closed = []
+
+    def open_engine(*_words):
+        engine = Analytic(VESDE())
+        monkeypatch.setattr(type(engine), "close", lambda _: closed.append("closed"))
+        return engine
+
+    monkeypatch.setattr(Bundle, "open_engine", open_engine)
+    with pytest.raises(NoInputError):
+        bundle.translate(tmp_path / "nowhere")
+    assert closed == ["closed"]
 
 
 def test_a_sampler_without_a_preset_runs_with_its_own_and_says_so(tmp_path, study):

@@ -59,11 +59,14 @@ def write_ct_series(
     source's, the series and its instances are new, the geometry is the source's to the digit.
     """
     check_on_grid(hu, source)
-    stored, clipped = quantised(hu.array)
+    # all of it before the first file, and one slice at a time after: a study in whole HU is large
+    check_finite(hu.array, "the synthetic CT")
     series_uid = str(generate_uid(prefix=None))
-    files, uids = [], []
+    files, uids, clipped = [], [], 0
     with silenced():
-        for place, (header, pixels) in enumerate(zip(source.headers, stored, strict=True)):
+        for place, (header, image_hu) in enumerate(zip(source.headers, hu.array, strict=True)):
+            pixels, outside = quantised(image_hu)
+            clipped += outside
             image = _shared(header, source, derivation)
             image.SeriesInstanceUID = series_uid
             image.SOPInstanceUID = str(generate_uid(prefix=None))
@@ -97,8 +100,7 @@ def check_finite(array: NDArray[np.floating], what: str) -> None:
 
 
 def quantised(hu: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
-    """Whole HU clipped to the stored range, and the number of voxels that lay outside it."""
-    check_finite(hu, "the synthetic CT")
+    """Whole HU clipped to the stored range, and the number of voxels that lay outside it; of finite values."""
     rounded = np.rint(hu)
     clipped = STORED.clip(rounded)
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != rounded))
