@@ -16,8 +16,10 @@ from tiny_bundle import write_tiny_bundle
 from mrct_cli import boundary, main
 from mrct_cli.infer import infer
 from mrct_export.bundle_writer import rewrite
-from mrct_runtime import demonstration
+from mrct_runtime import demonstration, translate
+from mrct_runtime.bundle import Bundle
 from mrct_runtime.dicom import read_study
+from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.process import DDPM, Direct
 
 FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
@@ -363,6 +365,40 @@ def test_a_signal_ends_a_run_and_leaves_nothing(sent, code, study, bundle, here)
     _, rest = child.communicate(timeout=30)
     assert child.returncode == code
     assert rest.splitlines()[-1].startswith("mrct: error: ")
+    assert list(here.iterdir()) == []
+
+
+def test_what_the_engine_tells_comes_after_the_plan(study, bundle, capsys, monkeypatch):
+    real = Bundle.open_engine
+
+    def open_engine(self, target, tell):
+        tell("no GPU here")
+        return real(self, target, tell)
+
+    monkeypatch.setattr(Bundle, "open_engine", open_engine)
+    assert run(study, "out", "--bundle", bundle, *QUICK) == 0
+    told = capsys.readouterr().err.splitlines()
+    (plan,) = (place for place, line in enumerate(told) if line.startswith("work:"))
+    assert told[plan + 1] == "no GPU here"
+
+
+def test_an_interrupt_while_the_study_is_read_closes_the_engine_and_leaves_nothing(
+    study, bundle, here, capsys, monkeypatch
+):
+    closed, real = [], OnnxRuntime.close
+
+    def close(engine):
+        closed.append(engine)
+        real(engine)
+
+    def interrupt(*_words, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OnnxRuntime, "close", close)
+    monkeypatch.setattr(translate, "read_study", interrupt)
+    assert run(study, "out", "--bundle", bundle, *QUICK) == 130
+    assert "nothing half-written" in capsys.readouterr().err
+    assert len(closed) == 1
     assert list(here.iterdir()) == []
 
 
