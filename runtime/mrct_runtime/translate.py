@@ -43,8 +43,8 @@ from mrct_runtime.warm_start import Started, WarmStart
 # lose where images are small and a few fit its caches: 56 of 96 x 96 take 1.16 times as long an image as ten.
 _PIXELS_A_BATCH = 1 << 19
 _IMAGES_A_BATCH = 10
-# 16 images of 512 x 512: a GPU is filled, and TensorRT's engines take no more.
-_PIXELS_A_GPU_BATCH = 1 << 22
+# Ten images of 512 x 512: a GPU is filled, and engines of one shape are built for the ten samples of a slice.
+_PIXELS_A_GPU_BATCH = 10 * 512**2
 _WARN_LOST = 0.001
 _WARN_OUTSIDE, _FAIL_OUTSIDE = 0.001, 0.05
 

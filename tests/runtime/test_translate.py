@@ -149,7 +149,7 @@ def test_the_default_batch_does_not_change_with_what_it_must_not(bundle, study):
 
 @pytest.mark.parametrize(
     ("size", "gpu", "batch"),
-    [(512, False, 2), (96, False, 10), (1024, False, 1), (512, True, 16), (96, True, 455)],
+    [(512, False, 2), (96, False, 10), (1024, False, 1), (512, True, 10), (96, True, 284)],
 )
 def test_the_default_batch_fills_the_device_whatever_the_samples_a_slice(
     size, gpu, batch, tmp_path, monkeypatch
