@@ -38,7 +38,7 @@ _PLACEHOLDERS = {
 @click.option(
     "--sampler",
     type=click.Choice(list(SAMPLERS)),
-    help=f"What the model allows: {served()}. [the bundle's own; without a bundle: em]",
+    help=f"What the model allows: {served()}. [the bundle's own]",
 )
 @click.option(
     "--mc",
