@@ -33,7 +33,9 @@ def test_a_process_that_a_sampler_does_not_serve_is_refused_in_the_words_of_the_
 
 
 def test_a_recipe_says_that_it_has_nothing_for_a_direct_network() -> None:
-    with pytest.raises(UsageError, match="'paper' has nothing for sampler direct: leave --recipe"):
+    with pytest.raises(
+        UsageError, match="'paper' has nothing for sampler direct, but for ddpm, em"
+    ):
         recipe("paper", "direct")
 
 
