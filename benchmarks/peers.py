@@ -103,7 +103,7 @@ def compete(arguments: argparse.Namespace) -> dict[str, Any]:
     """One contestant's figures, in this process."""
     bundle = Bundle.load(arguments.bundle)
     chosen = contests(bundle.process, arguments.steps)[arguments.contestant]
-    selection = Selection(arguments.subjects, slices=1)
+    selection = Selection(arguments.subjects, views=("axial",), slices=1)
     base = Contestant("", bundle, Settings("ddpm" if isinstance(bundle.process, DDPM) else "em"))
     case = load_case(selection.find(arguments.data)[0], base.preparation, selection)
     how = _ours if isinstance(chosen, tuple) else _theirs
