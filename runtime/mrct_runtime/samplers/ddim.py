@@ -8,20 +8,17 @@ from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import DDPM, VESDE, Process
-from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.process import Process
 from mrct_runtime.samplers.sigma_space import (
     GridName,
-    check_options,
-    check_range,
+    InSigma,
     data_prediction,
     enter,
-    sigmas,
 )
 
 
 @dataclass(frozen=True)
-class DenoisingImplicit:
+class DenoisingImplicit(InSigma):
     """x <- D + sqrt(sigma'^2 - v) (x - D) / sigma + sqrt(v) z, with v = eta^2 sigma'^2 (1 - sigma'^2 / sigma^2).
 
     `steps` levels of one evaluation each; the last step is D. `eta` 0 is Euler's method on the probability-flow ODE,
@@ -29,7 +26,6 @@ class DenoisingImplicit:
     """
 
     name: ClassVar[str] = "ddim"
-    families: ClassVar[tuple[type[DDPM], type[VESDE]]] = (DDPM, VESDE)
 
     steps: int = 50
     eta: float = 0.0
@@ -37,25 +33,15 @@ class DenoisingImplicit:
     sigma_min: float | None = None
 
     def __post_init__(self) -> None:
-        check_options(self.steps, self.grid, self.sigma_min)
+        super().__post_init__()
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta of ddim must lie between 0 and 1, got {self.eta}")
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample."""
-        return self.steps
-
-    def check(self, process: Process) -> None:
-        """UsageError where the process is of another family, or is not trained at the last level."""
-        check_family(self, process)
-        check_range(process, self.steps, self.grid, self.sigma_min)
 
     def __call__(self, denoise: Denoiser, process: Process, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x; not clipped."""
         self.check(process)
         predict, x = data_prediction(denoise, process), enter(process, x)
-        sigma, *following = sigmas(process, self.steps, self.grid, self.sigma_min)
+        sigma, *following = self.sigmas(process)
         for smaller in following:
             x0 = predict(x, sigma)
             variance = self.eta**2 * smaller**2 * (1 - (smaller / sigma) ** 2)

@@ -8,20 +8,17 @@ from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import DDPM, VESDE, Process
-from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.process import Process
 from mrct_runtime.samplers.sigma_space import (
     GridName,
-    check_options,
-    check_range,
+    InSigma,
     data_prediction,
     enter,
-    sigmas,
 )
 
 
 @dataclass(frozen=True)
-class MultistepDPM:
+class MultistepDPM(InSigma):
     """x <- e^-(1 + eta)h x + (1 - e^-(1 + eta)h) D' + sigma' sqrt(1 - e^-2 eta h) z, with h = ln(sigma / sigma').
 
     D' = D + (D - D_previous) h / (2 h_previous) is D extrapolated to the middle of the step, D alone in the first.
@@ -30,7 +27,6 @@ class MultistepDPM:
     """
 
     name: ClassVar[str] = "dpmpp"
-    families: ClassVar[tuple[type[DDPM], type[VESDE]]] = (DDPM, VESDE)
 
     steps: int = 20
     eta: float = 0.0
@@ -38,25 +34,15 @@ class MultistepDPM:
     sigma_min: float | None = None
 
     def __post_init__(self) -> None:
-        check_options(self.steps, self.grid, self.sigma_min)
+        super().__post_init__()
         if not (math.isfinite(self.eta) and self.eta >= 0):
             raise UsageError(f"eta of dpmpp must be finite and at least 0, got {self.eta}")
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample."""
-        return self.steps
-
-    def check(self, process: Process) -> None:
-        """UsageError where the process is of another family, or is not trained at the last level."""
-        check_family(self, process)
-        check_range(process, self.steps, self.grid, self.sigma_min)
 
     def __call__(self, denoise: Denoiser, process: Process, x: Array, noise: NoiseSource) -> Array:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x; not clipped."""
         self.check(process)
         predict, x = data_prediction(denoise, process), enter(process, x)
-        sigma, *following = sigmas(process, self.steps, self.grid, self.sigma_min)
+        sigma, *following = self.sigmas(process)
         before: tuple[Array, float] | None = None
         for smaller in following:
             h, x0 = math.log(sigma / smaller), predict(x, sigma)

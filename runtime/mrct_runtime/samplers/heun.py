@@ -6,20 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
-from mrct_runtime.process import DDPM, VESDE, Process
-from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.process import Process
 from mrct_runtime.samplers.sigma_space import (
     GridName,
-    check_options,
-    check_range,
+    InSigma,
     data_prediction,
     enter,
-    sigmas,
 )
 
 
 @dataclass(frozen=True)
-class Heun:
+class Heun(InSigma):
     """dx/dsigma = (x - D) / sigma, each step with the mean of the slopes at its two ends; the last step is D.
 
     `steps` counts evaluations: K levels take 2K - 1. An even number makes the first step Euler's, where the path is
@@ -27,29 +24,15 @@ class Heun:
     """
 
     name: ClassVar[str] = "heun"
-    families: ClassVar[tuple[type[DDPM], type[VESDE]]] = (DDPM, VESDE)
 
     steps: int = 35
     grid: GridName = "log-snr"
     sigma_min: float | None = None
 
-    def __post_init__(self) -> None:
-        check_options(self.steps, self.grid, self.sigma_min)
-
     @property
     def levels(self) -> int:
         """Noise levels: the evaluations of the last is one, that of the others two, but for an Euler step."""
         return self.steps // 2 + 1
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample."""
-        return self.steps
-
-    def check(self, process: Process) -> None:
-        """UsageError where the process is of another family, or is not trained at the last level."""
-        check_family(self, process)
-        check_range(process, self.levels, self.grid, self.sigma_min)
 
     def __call__(
         self,
@@ -61,7 +44,7 @@ class Heun:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x; not clipped."""
         self.check(process)
         predict, x = data_prediction(denoise, process), enter(process, x)
-        sigma, *following = sigmas(process, self.levels, self.grid, self.sigma_min)
+        sigma, *following = self.sigmas(process)
         euler = self.steps % 2 == 0
         for smaller in following:
             slope = (x - predict(x, sigma)) / sigma

@@ -7,13 +7,14 @@ trained at discrete times is asked between them, where its schedule is interpola
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from mrct_runtime.arrays import Array, Denoiser
 from mrct_runtime.errors import UsageError
-from mrct_runtime.process import Process
+from mrct_runtime.process import DDPM, VESDE, Process
 from mrct_runtime.samplers.checks import (
     check_choice,
+    check_family,
     check_positive,
     check_positive_integer,
     check_trained_at,
@@ -85,6 +86,38 @@ def _between(process: Process, first: float, last: float, grid: GridName, part: 
         case "uniform":
             t = process.t_max + part * (process.time(last) - process.t_max)
             return sigma_at(process, t)
+
+
+class InSigma:
+    """What samplers in this view have in common: both families, their options and what these are checked for."""
+
+    families: ClassVar[tuple[type[DDPM], type[VESDE]]] = (DDPM, VESDE)
+
+    steps: int
+    grid: GridName
+    sigma_min: float | None
+
+    def __post_init__(self) -> None:
+        check_options(self.steps, self.grid, self.sigma_min)
+
+    @property
+    def levels(self) -> int:
+        """Noise levels: one for each evaluation."""
+        return self.steps
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample."""
+        return self.steps
+
+    def check(self, process: Process) -> None:
+        """UsageError where the process is of another family, or is not trained at the last level."""
+        check_family(self, process)
+        check_range(process, self.levels, self.grid, self.sigma_min)
+
+    def sigmas(self, process: Process) -> tuple[float, ...]:
+        """The levels, falling from the prior's sigma to the least."""
+        return sigmas(process, self.levels, self.grid, self.sigma_min)
 
 
 def check_options(steps: int, grid: GridName, sigma_min: float | None) -> None:

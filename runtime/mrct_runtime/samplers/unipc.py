@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mrct_runtime.arrays import Array, Denoiser, NoiseSource
-from mrct_runtime.process import DDPM, VESDE, Process
-from mrct_runtime.samplers.checks import check_family
+from mrct_runtime.process import Process
 from mrct_runtime.samplers.sigma_space import (
     GridName,
-    check_options,
-    check_range,
+    InSigma,
     data_prediction,
     enter,
-    sigmas,
 )
 
 
 @dataclass(frozen=True)
-class UnifiedPredictorCorrector:
+class UnifiedPredictorCorrector(InSigma):
     """The predictor is DPM-Solver++(2M)'s step; the corrector takes it again with D of its own result.
 
     That evaluation is the one which the next step begins with anyway, so `steps` levels take one evaluation each.
@@ -28,24 +25,10 @@ class UnifiedPredictorCorrector:
     """
 
     name: ClassVar[str] = "unipc"
-    families: ClassVar[tuple[type[DDPM], type[VESDE]]] = (DDPM, VESDE)
 
     steps: int = 20
     grid: GridName = "log-snr"
     sigma_min: float | None = None
-
-    def __post_init__(self) -> None:
-        check_options(self.steps, self.grid, self.sigma_min)
-
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample."""
-        return self.steps
-
-    def check(self, process: Process) -> None:
-        """UsageError where the process is of another family, or is not trained at the last level."""
-        check_family(self, process)
-        check_range(process, self.steps, self.grid, self.sigma_min)
 
     def __call__(
         self,
@@ -57,7 +40,7 @@ class UnifiedPredictorCorrector:
         """A sample of p(x_0 | y) [B, 1, H, W] from the prior x; not clipped."""
         self.check(process)
         predict, x = data_prediction(denoise, process), enter(process, x)
-        sigma, *following = sigmas(process, self.steps, self.grid, self.sigma_min)
+        sigma, *following = self.sigmas(process)
         x0, slope, h_before = predict(x, sigma), None, 1.0
         for smaller in following:
             h = math.log(sigma / smaller)
