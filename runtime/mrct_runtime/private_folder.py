@@ -16,6 +16,7 @@ from tempfile import NamedTemporaryFile
 from typing import Self
 
 from mrct_runtime.errors import EngineError, first_line
+from mrct_runtime.output_folder import flush
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -76,7 +77,7 @@ class PrivateFolder:
                 except BaseException:
                     Path(file.name).unlink()
                     raise
-            self._sync()
+            flush(self.path)
         except OSError as error:
             raise _failed(path, "written", error) from error
         return path
@@ -103,13 +104,6 @@ class PrivateFolder:
             yield
         finally:
             held.release()
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:
