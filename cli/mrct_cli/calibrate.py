@@ -13,7 +13,7 @@ from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
-from mrct_cli.validation import validation_subjects
+from mrct_cli.validation import validation_flags, validation_subjects
 from mrct_runtime.errors import NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -35,16 +35,7 @@ _BY = ("tissue", "body")
     metavar="A,B,...",
     help=f"Of {', '.join(SAMPLERS)}. [all that the bundle has a preset for]",
 )
-@click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
-@click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names.")
-@click.option(
-    "--split",
-    type=PATH,
-    metavar="FILE",
-    help="split.json of a training run on DATA: its validation subjects are taken.",
-)
-@click.option("--slices", type=int, help="Evenly spaced slices of a volume. [all]")
+@validation_flags
 @click.option(
     "--by",
     type=click.Choice(_BY),

@@ -13,7 +13,7 @@ from mrct_cli.advance_lines import AdvanceLines
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
-from mrct_cli.validation import validation_subjects
+from mrct_cli.validation import validation_flags, validation_subjects
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
@@ -74,16 +74,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     show_default=True,
     help="How far from the long run's the mean deviation of the samples may be, in per cent.",
 )
-@click.option("--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
-@click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names.")
-@click.option(
-    "--split",
-    type=PATH,
-    metavar="FILE",
-    help="split.json of a training run on DATA: its validation subjects are taken.",
-)
-@click.option("--slices", type=int, help="Evenly spaced slices of a volume. [all]")
+@validation_flags
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Write the curves; leave the bundle as it is.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier tuning in OUT.")
@@ -105,8 +96,8 @@ def tune(
     A sampler's MAE, SSIM and mean deviation are held against those of its own long run from the same noise. The
     smallest number from which on all that were tried lie within the tolerances becomes its preset in BUNDLE; a sampler
     without one keeps what it has. Without --samplers the one with the fewest evaluations, of those whose MAE is within
-    the tolerance of the best, is taken from then on where none is named. The folder OUT will hold tuning.json and tuning.png. DATA holds validation subjects,
-    or a whole data set of which --split names them.
+    the tolerance of the best, is taken from then on where none is named. The folder OUT will hold tuning.json and
+    tuning.png. DATA holds validation subjects, or a whole data set of which --split names them.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle

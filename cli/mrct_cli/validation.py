@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import click
+
+from mrct_cli.paths import PATH
 from mrct_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from mrct_runtime.evaluation.cases import Selection
+
+
+Command: TypeAlias = Callable[..., Any]
+
+_FLAGS = (
+    click.option(
+        "--mc", type=int, default=10, show_default=True, help="Monte Carlo samples a slice."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the samples."),
+    click.option("--subjects", default="*", show_default=True, help="Pattern of subjects' names."),
+    click.option(
+        "--split",
+        type=PATH,
+        metavar="FILE",
+        help="split.json of a training run on DATA: its validation subjects are taken.",
+    ),
+    click.option("--slices", type=int, help="Evenly spaced slices of a volume. [all]"),
+)
+
+
+def validation_flags(command: Command) -> Command:
+    """The command with --mc, --seed, and the flags from which `validation_subjects` chooses."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
 
 
 def validation_subjects(
