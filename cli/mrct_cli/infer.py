@@ -122,9 +122,10 @@ def infer(
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
-    OUT is NAME-sct in the current folder where it is not given, NAME being the study folder's. It will hold the mean
-    as a DICOM CT series (sct/), its standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and
-    run.json. For research use only.
+    STUDY may also be a NIfTI or MetaImage file (.nii.gz, .nii, .mha, .mhd) of one axial T2-weighted MR. OUT is NAME-sct in
+    the current folder where it is not given, NAME being STUDY's. It will hold the mean as a DICOM CT series (sct/), its
+    standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and run.json; of a file, which has
+    no patient to write them for, no DICOM, and the volumes in its own format. For research use only.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
@@ -151,7 +152,7 @@ def infer(
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
-    place = out or Path(f"{study.resolve().name}-sct")
+    place = out or Path(f"{_stem(study)}-sct")
     _refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,
@@ -169,6 +170,14 @@ def infer(
         _to_stderr(f"mrct: warning: {warning}")
     if not quiet:
         click.echo(f"wrote {place}: look at {place / PREVIEW}")
+
+
+def _stem(study: Path) -> str:
+    """The name of the folder, or of the file without the ending that says its format."""
+    from mrct_runtime.volume_files import ending
+
+    name = study.resolve().name
+    return name if study.is_dir() else name[: len(name) - len(ending(name))]
 
 
 def _refuse_the_study(out: Path, study: Path) -> None:

@@ -58,7 +58,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
         "model": _model(result),
         "engine": asdict(result.backend),
         "input": {
-            "sop_instance_uids_sha256": _input_digest(result),
+            **_input_digest(result),
             "slices": shape[0],
             "rows": shape[1],
             "columns": shape[2],
@@ -102,10 +102,13 @@ def _uncertainty(result: Result) -> dict[str, Any]:
     }
 
 
-def _input_digest(result: Result) -> str:
-    """sha256 over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
-    uids = sorted(str(header.SOPInstanceUID) for header in result.source.headers)
-    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+def _input_digest(result: Result) -> dict[str, str]:
+    """sha256 of the volume, or over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
+    source = result.source
+    if not source.headers:
+        return {"volume_sha256": source.uid}
+    uids = sorted(str(header.SOPInstanceUID) for header in source.headers)
+    return {"sop_instance_uids_sha256": hashlib.sha256("\n".join(uids).encode()).hexdigest()}
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -16,18 +16,18 @@ from mrct_runtime.dicom.writing import write_ct_series
 from mrct_runtime.engines import Backend
 from mrct_runtime.errors import NumericError
 from mrct_runtime.manifest import Manifest
-from mrct_runtime.nifti import write_nifti
 from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
+from mrct_runtime.volume_files import WRITERS
 from mrct_runtime.warm_start import Started
 
 CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
-NIFTI, STD_NIFTI = "sct.nii.gz", "sct_std.nii.gz"
+MEAN, STD = "sct", "sct_std"
 PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
 
 # int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
@@ -107,15 +107,20 @@ class Result:
             raise not_writable(folder.target, error) from error
 
     def _write_images(self, folder: Path) -> None:
+        if self.source.headers:
+            self._write_dicom(folder)
+        ending = self.source.volumes
+        WRITERS[ending](self.mean_hu, folder / f"{MEAN}{ending}")
+        WRITERS[ending](self.std_hu, folder / f"{STD}{ending}")
+        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
+        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
+        write_montage(mean, std, folder / MONTAGE)
+
+    def _write_dicom(self, folder: Path) -> None:
         derivation = self._derivation()
         (folder / CT_FOLDER).mkdir()
         write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
-        write_nifti(self.mean_hu, folder / NIFTI)
-        write_nifti(self.std_hu, folder / STD_NIFTI)
-        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
-        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
-        write_montage(mean, std, folder / MONTAGE)
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training

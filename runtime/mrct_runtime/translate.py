@@ -19,7 +19,7 @@ from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
-from mrct_runtime.dicom.reading import Series, read_study
+from mrct_runtime.dicom.reading import Series
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.selection import check_device, expects_gpu
 from mrct_runtime.engines.target import Target
@@ -33,6 +33,7 @@ from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family, check_positive
+from mrct_runtime.source import read_source
 from mrct_runtime.stopping import Stopping
 from mrct_runtime.synthesis import Finished, Guess, Progress, Sampling, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
@@ -366,11 +367,11 @@ class Job:
 def prepare(
     bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
 ) -> Job:
-    """The job of translating a study's axial T2w series, or the one named by its UID or number."""
+    """The job of translating a study's axial T2w series, or the one named by its UID or number, or a volume's file."""
     # a wrong option is told before minutes go into reading
     settings.check(bundle)
     started = time.perf_counter()
-    source = read_study(study, series=series)
+    source = read_source(study, series=series)
     read = time.perf_counter()
     manifest = bundle.manifest
     condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)

@@ -20,6 +20,7 @@ from mrct_runtime import demonstration, translate
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
+from mrct_runtime.nifti import write_nifti
 from mrct_runtime.process import DDPM, Direct
 
 FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
@@ -48,6 +49,16 @@ def here(tmp_path, monkeypatch):
 
 def run(*arguments):
     return boundary.run(main.load("infer"), "mrct-infer", [str(a) for a in arguments])
+
+
+def test_a_volume_gives_a_folder_of_its_name_without_the_ending(study, bundle, here, capsys):
+    write_nifti(read_study(study).volume, here / "patient-7.mr.nii.gz")
+    assert run("patient-7.mr.nii.gz", "--bundle", bundle, *QUICK) == 0
+    out = here / "patient-7.mr-sct"
+    assert {path.name for path in out.iterdir()} == FILES - {"std.dcm"}
+    assert "patient" not in (out / "run.json").read_text()
+    assert run("absent.nii.gz", "--bundle", bundle) == 3
+    assert "no such file (a .nii.gz file)" in capsys.readouterr().err
 
 
 def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
@@ -395,7 +406,7 @@ def test_an_interrupt_while_the_study_is_read_closes_the_engine_and_leaves_nothi
         raise KeyboardInterrupt
 
     monkeypatch.setattr(OnnxRuntime, "close", close)
-    monkeypatch.setattr(translate, "read_study", interrupt)
+    monkeypatch.setattr(translate, "read_source", interrupt)
     assert run(study, "out", "--bundle", bundle, *QUICK) == 130
     assert "nothing half-written" in capsys.readouterr().err
     assert len(closed) == 1
