@@ -162,8 +162,16 @@ def infer(
         folder.require(bytes_needed(job.source.volume))
         for line in plan_lines(job):
             tell(line)
-        with closing(opened()) as engine, progress_on_stderr(job, quiet=quiet) as watch:
-            result = job.run(engine, watch.batch_finished, watch.evaluated)
+        with (
+            closing(opened()) as engine,
+            job.journal(folder.journal, engine) as journal,
+        ):
+            if journal.past.finished:
+                tell(
+                    f"going on after {len(journal.past.finished)} slices that an earlier run has finished"
+                )
+            with progress_on_stderr(job, quiet=quiet) as watch:
+                result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
         result.write(folder, command=anonymous(context, _PLACEHOLDERS))
         folder.commit()
     for warning in result.warnings:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
+from mrct_runtime.atomic import flush
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, MODELS, Bundle, check_preset
 from mrct_runtime.engines.target import Precision
 from mrct_runtime.errors import BundleError, UsageError
@@ -18,7 +19,7 @@ from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.golden import GOLDEN, Golden
 from mrct_runtime.graph import Parametrisation
 from mrct_runtime.manifest import Half, Manifest
-from mrct_runtime.output_folder import flush, not_writable
+from mrct_runtime.output_folder import not_writable
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import SAMPLERS, sampler
 

@@ -143,7 +143,7 @@ class Result:
 
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
     """The folder for a result; only an earlier result is ever overwritten."""
-    return OutputFolder.claim(out, replaces=RUN if overwrite else None)
+    return OutputFolder.claim(out, replaces=RUN if overwrite else None, resumable=True)
 
 
 def bytes_needed(volume: Volume) -> int:

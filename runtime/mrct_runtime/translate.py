@@ -25,7 +25,10 @@ from mrct_runtime.engines.selection import check_device, expects_gpu
 from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.finished import Batch, Finished, Past, Receiver
+from mrct_runtime.identity import identity
 from mrct_runtime.intensity import MrNormalisation, body_mask
+from mrct_runtime.journal import Journal
 from mrct_runtime.manifest import Image
 from mrct_runtime.opening import opening
 from mrct_runtime.placing import Placing
@@ -35,7 +38,7 @@ from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family, check_positive
 from mrct_runtime.source import read_source
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Finished, Guess, Progress, Sampling, Work, stream
+from mrct_runtime.synthesis import Guess, Progress, Sampling, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 from mrct_runtime.warm_start import Started, WarmStart
@@ -209,8 +212,12 @@ class Job:
         engine: Engine,
         progress: Callable[[Progress], None] | None = None,
         observe: Callable[[Array, Time], None] = lambda _x, _t: None,
+        journal: Journal | None = None,
     ) -> Result:
-        """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
+        """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open.
+
+        `journal` keeps slices as they are finished, and has those that are not to be drawn again.
+        """
         started = time.perf_counter()
         watched = WrappedEngine(engine, lambda denoise: observed(denoise, observe))
         process, condition = self.settings.process(self.bundle), self.condition
@@ -222,11 +229,17 @@ class Job:
             self.uncertainty,
         )
         counting = Counting(self.body)
-        plan = replace(self.sampling, batch=self._batch(engine))
+        plan = self._plan(engine)
 
         def take(finished: Finished) -> None:
             counting.count(finished)
             placing.place(finished)
+            if journal is not None:
+                journal.keep(finished)
+
+        def drawn(batch: Batch) -> None:
+            if journal is not None:
+                journal.drawn(batch)
 
         with self._guess(engine, told.append) as guess, Behind() as behind:
             work = stream(
@@ -234,7 +247,11 @@ class Job:
                 process,
                 condition.array,
                 replace(plan, guess=guess),
-                lambda finished: behind(partial(take, finished)),
+                Receiver(
+                    lambda finished: behind(partial(take, finished)),
+                    lambda batch: behind(partial(drawn, batch)),
+                    Past() if journal is None else journal.past,
+                ),
                 progress,
                 body=self.body,
             )
@@ -267,6 +284,13 @@ class Job:
             ),
             seconds=seconds,
         )
+
+    def journal(self, folder: Path, engine: Engine) -> Journal:
+        """That of this job by this engine in the folder, with what an earlier run of the very same has left there."""
+        return Journal.open(folder, identity(self, engine, self._plan(engine)))
+
+    def _plan(self, engine: Engine) -> Sampling:
+        return replace(self.sampling, batch=self._batch(engine))
 
     @property
     def _target(self) -> Target:

@@ -1,9 +1,11 @@
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pydicom
@@ -20,7 +22,9 @@ from mrct_runtime import demonstration, translate
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
+from mrct_runtime.journal import Journal
 from mrct_runtime.nifti import write_nifti
+from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.process import DDPM, Direct
 
 FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
@@ -359,24 +363,76 @@ def test_a_body_larger_than_the_model_is_told(study, here, capsys):
     assert "mrct: warning: 55.6% of the body" in capsys.readouterr().err
 
 
+STOPPABLE = ("--steps", "400", "--mc", "4", "--batch", "3")
+
+
+@pytest.fixture(scope="module")
+def whole(study, bundle, tmp_path_factory):
+    """What an uninterrupted run gives."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert run(study, out, "--bundle", bundle, *STOPPABLE) == 0
+    return out
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_run_and_leaves_nothing(sent, code, study, bundle, here):
+def test_a_signal_ends_a_run_and_the_same_command_ends_it_with_the_same_bits(
+    sent, code, study, bundle, here, whole, capsys
+):
     # a shell's background jobs inherit an ignored SIGINT
     script = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from mrct_cli.main import main_infer; main_infer()"
     )
-    arguments = [study, "out", "--bundle", bundle, "--steps", 1000, "--mc", 50, "--batch", 1]
+    arguments = [str(each) for each in (study, "out", "--bundle", bundle, *STOPPABLE)]
     child = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True
     )
-    told = [child.stderr.readline() for _ in range(5)]
-    assert told[4].startswith("work:")
+    kept = here / ".out.work" / "journal" / "slice-0001.npy"
+    while child.poll() is None and not kept.exists():
+        time.sleep(0.005)
     child.send_signal(sent)
     _, rest = child.communicate(timeout=30)
     assert child.returncode == code
     assert rest.splitlines()[-1].startswith("mrct: error: ")
-    assert list(here.iterdir()) == []
+    assert "what is finished is kept" in rest.splitlines()[-1]
+    assert [path.name for path in here.iterdir()] == [".out.work"]
+    assert {path.name for path in kept.parents[1].iterdir()} == {"journal", "lock"}
+    assert run(*arguments) == 0
+    assert "going on after" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["out"]
+    for name in ("sct.nii.gz", "sct_std.nii.gz", "preview.png"):
+        assert (here / "out" / name).read_bytes() == (whole / name).read_bytes()
+    counted = [
+        json.loads((each / "run.json").read_text())["counters"] for each in (here / "out", whole)
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_what_is_kept_of_another_run_is_dropped(study, bundle, here, whole, monkeypatch, capsys):
+    real = Journal.drawn
+
+    def interrupted(journal, batch):
+        real(journal, batch)
+        if batch.place == 2:
+            raise KeyboardInterrupt
+
+    command = (study, "out", "--bundle", bundle, *STOPPABLE)
+    monkeypatch.setattr(Journal, "drawn", interrupted)
+    assert run(*command, "--seed", "1") == 130
+    monkeypatch.setattr(Journal, "drawn", real)
+    capsys.readouterr()
+    assert run(*command) == 0
+    assert "going on after" not in capsys.readouterr().err
+    assert (here / "out/sct.nii.gz").read_bytes() == (whole / "sct.nii.gz").read_bytes()
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(study, bundle, here, capsys):
+    command = (study, "out", "--bundle", bundle, *STOPPABLE)
+    with OutputFolder.claim(here / "out"):
+        assert run(*command) == 6
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"is being written by process {os.getpid()} on" in told
+    assert run(*command) == 0
 
 
 def test_what_the_engine_tells_comes_after_the_plan(study, bundle, capsys, monkeypatch):

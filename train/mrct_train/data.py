@@ -268,7 +268,7 @@ def _look_at_window(
 def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
     """Writes the arrays and what is known of them; the folder appears when all of it is on the disk."""
     size = sum(array.nbytes for array in slices)
-    with OutputFolder.claim(place, needed_bytes=size + 1_000_000) as output:
+    with OutputFolder.claim(place, needed_bytes=size + 1_000_000, wait=True) as output:
         for name, array in zip(_ARRAYS, slices, strict=True):
             np.save(output.partial / f"{name}.npy", array)
         facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
