@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,8 +29,15 @@ _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxr
 def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
     """Writes run.json beside the finished files of a folder, whose digests it lists."""
     content = _content(result, command) | {"outputs": _digests(folder)}
+    content["sha256"] = digest_of_run(content)
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")
+
+
+def digest_of_run(content: Mapping[str, Any]) -> str:
+    """That of everything that run.json says, but for the digest itself."""
+    said = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
