@@ -6,6 +6,7 @@ A slice counts where its line is whole and its file has the digest that the line
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -14,8 +15,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -36,7 +38,8 @@ class Journal:
     def __init__(self, folder: Path, owner: str, past: Past) -> None:
         self.past = past
         self._folder = folder
-        self._log: BinaryIO = (folder / _LOG).open("ab")
+        # unbuffered: what could not be written must not be tried again where the file is closed
+        self._log: RawIOBase = (folder / _LOG).open("ab", buffering=0)
         if not self._log.tell():
             self._append({_OWNER: owner})
 
@@ -77,8 +80,9 @@ class Journal:
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with _writing(self._folder):
-            self._log.write(json.dumps(entry).encode() + b"\n")
-            self._log.flush()
+            line = json.dumps(entry).encode() + b"\n"
+            if self._log.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._log.fileno())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -86,8 +87,7 @@ class OutputFolder:
 
     def _clear(self) -> None:
         """Undoes what a killed process had begun, and brings back what it had moved away last."""
-        if self._replaced.is_dir() and not os.path.lexists(self.target):
-            self._replaced.replace(self.target)
+        self._bring_back()
         for left in (self.partial, self._replaced):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -136,17 +136,24 @@ class OutputFolder:
         return self.target
 
     def _replace(self) -> None:
-        """Puts the new folder in the old one's place; where that fails the old one is put back."""
+        """Puts the new folder in the old one's place; where that fails, leaving the block puts the old one back."""
         self.target.replace(self._replaced)
-        try:
-            self.partial.replace(self.target)
-        except BaseException:
+        self.partial.replace(self.target)
+
+    def _bring_back(self) -> None:
+        """Puts the earlier output where it was, unless the new one is there."""
+        if self._replaced.is_dir() and not os.path.lexists(self.target):
             self._replaced.replace(self.target)
-            raise
 
     def discard(self) -> None:
         """Removes what was not committed, and the parents made for it that hold nothing else."""
-        self.reserved.remove()
+        with suppress(OSError):
+            self._bring_back()
+        if self._replaced.is_dir() and not os.path.lexists(self.target):
+            # the disk lets nothing be moved any more: the earlier output waits here for the next process
+            self.reserved.leave()
+        else:
+            self.reserved.remove()
 
 
 def _refuse_occupied(target: Path, replaces: str | None) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,18 +39,20 @@ class Reservation:
         """
         folder = target.with_name(f".{target.name}.work")
         parents = missing_parents(target.parent)
-        while True:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = _locked(folder / _LOCK, target, wait=wait)
-            if lock is not None:
-                return cls(target, folder, parents, lock)
+        try:
+            while True:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                lock = _locked(folder / _LOCK, target, wait=wait)
+                if lock is not None:
+                    return cls(target, folder, parents, lock)
+        except OSError:
+            _remove_empty((folder, *parents))
+            raise
 
     def remove(self) -> None:
         """Gives the folder up with all that is in it, and the parents made for it that hold nothing else."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for parent in self.parents:
-            with suppress(OSError):
-                parent.rmdir()
+        _remove_empty(self.parents)
         self.leave()
 
     def leave(self) -> None:
@@ -74,11 +77,28 @@ def _locked(path: Path, target: Path, *, wait: bool) -> int | None:
     if not _is_at(path, descriptor):
         os.close(descriptor)
         return None
+    try:
+        _sign(descriptor)
+    except OSError:
+        # it is ours, so nobody else can have come to hold it
+        path.unlink()
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sign(descriptor: int) -> None:
+    """Writes into the lock who holds it."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     told = {"process": os.getpid(), "machine": socket.gethostname(), "since": since}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(told).encode(), 0)
-    return descriptor
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -139,6 +139,30 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_an_earlier_output_that_could_not_be_moved_back_is_found_by_the_next_run(
+    tmp_path, monkeypatch
+):
+    old = tmp_path / "out"
+    old.mkdir()
+    (old / "run.json").write_text("old")
+    rename = Path.replace
+
+    def failing(self, target):
+        if self.name != "out":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    with OutputFolder.claim(old, replaces="run.json") as folder:
+        monkeypatch.setattr(Path, "replace", failing)
+        with pytest.raises(OutputError, match="input/output error"):
+            folder.commit()
+    assert not old.exists()
+    monkeypatch.setattr(Path, "replace", rename)
+    with OutputFolder.claim(old, replaces="run.json"):
+        assert (old / "run.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_mount_point_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == tmp_path / "volume")
     (tmp_path / "volume").mkdir()
