@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mrct_runtime import __version__
+from mrct_runtime.departures import Given
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
@@ -70,6 +71,7 @@ class Result:
     """Mean and standard deviation in HU on the MR's own grid, and all that made them."""
 
     source: Series
+    given: Given
     mean_hu: Volume
     std_hu: Volume
     model: Model

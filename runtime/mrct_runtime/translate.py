@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
+from mrct_runtime.departures import Departure, Given, departures, is_compared
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.selection import check_device, expects_gpu
@@ -177,6 +178,7 @@ class Job:
     source: Series
     condition: Volume
     body: NDArray[np.bool_]
+    given: Given
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
 
@@ -246,6 +248,7 @@ class Job:
         }
         return Result(
             source=self.source,
+            given=self.given,
             mean_hu=placing.mean_hu,
             std_hu=placing.std_hu,
             model=Model(self.bundle.manifest, self.bundle.sha256),
@@ -373,19 +376,32 @@ def prepare(
     source = read_study(study, series=series)
     read = time.perf_counter()
     manifest = bundle.manifest
-    condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)
+    condition, body, lost, mask = conditioned(
+        source.volume, manifest.mr_normalisation, manifest.image
+    )
+    unlike = departures(manifest, source, condition.array)
+    given = Given(mask, lost, unlike, is_compared(manifest))
     seconds = {"reading": read - started, "preparing": time.perf_counter() - read}
     sampling = settings.sampling(bundle, source.uid)
-    warnings = (*source.notes, *settings.notes(bundle), *_cut_off(lost, manifest.image))
-    return Job(bundle, settings, sampling, source, condition, body, warnings, seconds)
+    warnings = (
+        *source.notes,
+        *settings.notes(bundle),
+        *_unlike(unlike),
+        *_cut_off(lost, manifest.image),
+    )
+    return Job(bundle, settings, sampling, source, condition, body, given, warnings, seconds)
 
 
 class Conditioned(NamedTuple):
-    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses."""
+    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses.
+
+    `mask` is the whole body on the MR's own canonical grid.
+    """
 
     condition: Volume
     body: NDArray[np.bool_]
     lost: float
+    mask: Volume
 
 
 def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Conditioned:
@@ -397,7 +413,7 @@ def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Con
     body = Volume(mask.astype(np.uint8), canonical.grid).resample(grid, fill=0, order=0)
     seen = Volume(np.ones(grid.shape, np.uint8), grid).resample(canonical.grid, fill=0, order=0)
     lost = 1 - float(seen.array[mask].mean())
-    return Conditioned(condition, body.array.astype(bool), lost)
+    return Conditioned(condition, body.array.astype(bool), lost, Volume(mask, canonical.grid))
 
 
 def translate(
@@ -419,6 +435,14 @@ def open_meanwhile(
     target = settings.target_of(bundle)
     with opening(partial(bundle.open_engine, target), tell) as opened:
         yield opened
+
+
+def _unlike(found: Sequence[Departure]) -> tuple[str, ...]:
+    """One line of all departures from the training's images."""
+    if not found:
+        return ()
+    listed = "; ".join(each.text for each in found)
+    return (f"the MR is unlike the model's training images: {listed}",)
 
 
 def _cut_off(lost: float, image: Image) -> tuple[str, ...]:
