@@ -38,6 +38,7 @@ class Feature(NamedTuple):
 
 FEATURES: Final[Mapping[str, Feature]] = MappingProxyType(
     {
+        "area_cm2": Feature("body area in a slice", "cm2", 0.2, relative=True),
         "signal_10": Feature("dark tenth of the MR signal", "", 0.05),
         "signal_25": Feature("lower quarter of the MR signal", "", 0.05),
         "signal_50": Feature("median MR signal", "", 0.05),
@@ -45,7 +46,6 @@ FEATURES: Final[Mapping[str, Feature]] = MappingProxyType(
         "signal_90": Feature("bright tenth of the MR signal", "", 0.05),
         "rim": Feature("MR signal of the outer 10 mm over that inside", "", 0.1),
         "detail": Feature("change of MR signal from pixel to pixel", "", 0.3, relative=True),
-        "area_cm2": Feature("body area in a slice", "cm2", 0.2, relative=True),
     }
 )
 """Every number, in the order of sentences. Signals are in [0, 1], the normalised range."""

@@ -7,7 +7,7 @@ image is compared in a few numbers only: an implant, a tumour or an artefact in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -79,6 +79,14 @@ def departures(
             else ()
         ),
     )
+
+
+def departed(found: Sequence[Departure]) -> tuple[str, ...]:
+    """The warning of a run that tells of all departures; nothing where there are none."""
+    if not found:
+        return ()
+    listed = "; ".join(each.text for each in found)
+    return (f"the MR is unlike the model's training images: {listed}",)
 
 
 def is_compared(manifest: Manifest) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +19,7 @@ from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
-from mrct_runtime.departures import Departure, Given, departures, is_compared
+from mrct_runtime.departures import Given, departed, departures, is_compared
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.selection import check_device, expects_gpu
@@ -386,7 +386,7 @@ def prepare(
     warnings = (
         *source.notes,
         *settings.notes(bundle),
-        *_unlike(unlike),
+        *departed(unlike),
         *_cut_off(lost, manifest.image),
     )
     return Job(bundle, settings, sampling, source, condition, body, given, warnings, seconds)
@@ -435,14 +435,6 @@ def open_meanwhile(
     target = settings.target_of(bundle)
     with opening(partial(bundle.open_engine, target), tell) as opened:
         yield opened
-
-
-def _unlike(found: Sequence[Departure]) -> tuple[str, ...]:
-    """One line of all departures from the training's images."""
-    if not found:
-        return ()
-    listed = "; ".join(each.text for each in found)
-    return (f"the MR is unlike the model's training images: {listed}",)
 
 
 def _cut_off(lost: float, image: Image) -> tuple[str, ...]:

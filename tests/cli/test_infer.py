@@ -22,7 +22,10 @@ from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
 from mrct_runtime.process import DDPM, Direct
 
-FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
+FILES = {
+    *("preview.png", "preview_slices.png", "report.html", "run.json"),
+    *("sct.nii.gz", "sct_std.nii.gz", "std.dcm"),
+}
 # SyntheticData is younger than the dictionary of the dciodvfy that Debian has
 SYNTHETIC = "(0x0008,0x001c)"
 QUICK = ("--steps", "20", "--mc", "2")
@@ -60,7 +63,7 @@ def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
     assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
-    assert capsys.readouterr().out == "wrote out: look at out/preview.png\n"
+    assert capsys.readouterr().out == "wrote out: look at out/report.html\n"
     assert [path.name for path in here.iterdir()] == ["out"]
 
 

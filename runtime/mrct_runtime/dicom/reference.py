@@ -1,0 +1,82 @@
+"""The true CT of a study, that a synthetic one is held against: found in a folder, and brought to the MR's grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrct_runtime.dicom.header import text
+from mrct_runtime.dicom.reading import Series, read_series, refuse_damaged
+from mrct_runtime.dicom.scanning import SeriesGroup, scan
+from mrct_runtime.errors import NoInputError, SeriesError
+from mrct_runtime.intensity import AIR_HU
+from mrct_runtime.volume import SAME_GRID_MM, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """HU [S, H, W] on the MR's own grid, where they are shown there, and whether they had to be resampled."""
+
+    hu: NDArray[Any]
+    shown: NDArray[np.bool_]
+    resampled: bool
+
+
+def read_reference(folder: Path | str, mr: Series) -> Reference:
+    """The folder's one CT in the MR's frame of reference, or on its grid; InputRejectedError where none fits."""
+    found = scan(folder)
+    cts = [group for group in found.groups if _may_be(group)]
+    if not cts:
+        held = ", ".join(sorted({group.modality for group in found.groups})) or "no image series"
+        raise NoInputError(f"no true CT series in the reference folder ({held})")
+    series = _fitting(cts, mr)
+    refuse_damaged(found, next(group for group in cts if group.uid == series.uid))
+    return _on_grid(series, mr)
+
+
+def _fitting(cts: list[SeriesGroup], mr: Series) -> Series:
+    shared = [
+        g for g in cts if text(g.headers[0], "FrameOfReferenceUID") == mr.frame_of_reference_uid
+    ]
+    read = [read_series(group) for group in shared or cts]
+    on_grid = [ct for ct in read if _is_on_grid(ct, mr)]
+    fitting = on_grid or (read if shared else [])
+    if not fitting:
+        raise SeriesError(
+            f"none of the {len(cts)} CT series of the reference shares the MR's frame of reference or lies on its grid; "
+            "register the CT to the MR first"
+        )
+    if len(fitting) > 1:
+        raise SeriesError(
+            f"{len(fitting)} CT series of the reference fit the MR; leave one alone in the folder"
+        )
+    return fitting[0]
+
+
+def _may_be(group: SeriesGroup) -> bool:
+    header = group.headers[0]
+    return (
+        group.modality == "CT"
+        and text(header, "SyntheticData") != "YES"
+        and "LOCALIZER" not in text(header, "ImageType").upper()
+    )
+
+
+def _is_on_grid(ct: Series, mr: Series) -> bool:
+    return ct.volume.grid.canonical().matches(mr.volume.grid.canonical(), tolerance_mm=SAME_GRID_MM)
+
+
+def _on_grid(ct: Series, mr: Series) -> Reference:
+    grid = mr.volume.grid
+    if _is_on_grid(ct, mr):
+        array = np.empty(grid.shape, ct.volume.array.dtype)
+        grid.canonically(array)[...] = ct.volume.grid.canonically(ct.volume.array)
+        return Reference(array, np.ones(grid.shape, bool), resampled=False)
+    hu = ct.volume.resample(grid, fill=AIR_HU).array
+    ones = Volume(np.ones(ct.volume.grid.shape, np.uint8), ct.volume.grid)
+    shown = ones.resample(grid, fill=0, order=0).array == 1
+    return Reference(hu, shown, resampled=True)
