@@ -22,6 +22,7 @@ from mrct_runtime.volume import Grid, Volume
 # So many slices of a subject, evenly spaced, say what all of them say.
 _MOST_SLICES: Final = 8
 _RIM_MM: Final = 10.0
+_EDGE_PIXELS: Final = 1.5
 
 
 class Feature(NamedTuple):
@@ -113,12 +114,16 @@ def appearance(mr: NDArray[Any], spacing_mm: float) -> Mapping[str, float]:
 
 
 def _rim(images: NDArray[Any], masks: NDArray[np.bool_], spacing_mm: float) -> Mapping[str, float]:
-    """Mean signal within 10 mm of the body's edge in a slice, or of the picture's, less the mean further inside."""
+    """Mean signal within 10 mm of the body's edge in a slice, or of the picture's, less the mean further inside.
+
+    The outermost pixel is left out: how much air is in it depends on the scanner's own pixels.
+    """
     depth = np.stack(
         [ndimage.distance_transform_edt(np.pad(each, 1))[1:-1, 1:-1] for each in masks]
     )
-    near = masks & (depth * spacing_mm <= _RIM_MM)
-    far = masks & ~near
+    inner = masks & (depth > _EDGE_PIXELS)
+    near = inner & (depth <= _EDGE_PIXELS + _RIM_MM / spacing_mm)
+    far = inner & ~near
     if not (near.any() and far.any()):
         return {}
     return {"rim": float(images[near].mean() - images[far].mean())}

@@ -57,7 +57,7 @@ def read_pair(folder: Path | str) -> tuple[Series, Series]:
     found = scan(folder)
     mr = _read_mr(found, None, "leave one alone in the folder")
     chosen = _choose_ct(found.groups, mr)
-    refuse_damaged(found, chosen)
+    _refuse_damaged(found, chosen)
     ct = read_series(chosen)
     if not ct.volume.grid.matches(mr.volume.grid, tolerance_mm=SAME_GRID_MM):
         raise SeriesError(
@@ -96,13 +96,13 @@ def read_series(group: SeriesGroup) -> Series:
 
 def _read_mr(found: Scan, series: str | None, advice: str = "name one with --series") -> Series:
     if not found.groups and found.unusable:
-        refuse_damaged(found, None)
+        _refuse_damaged(found, None)
     choice = choose_mr(found.groups, series, advice=advice)
-    refuse_damaged(found, choice.group)
+    _refuse_damaged(found, choice.group)
     return replace(read_series(choice.group), reason=f"{choice.group}: {choice.reason}")
 
 
-def refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
+def _refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
     """Refuses where an unusable file belongs to the group, or may: a lost last slice leaves no gap to notice."""
     lost = [u for u in found.unusable if group is None or u.series_uid in {"", group.uid}]
     if lost:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.dicom.header import text
-from mrct_runtime.dicom.reading import Series, read_series, refuse_damaged
+from mrct_runtime.dicom.reading import Series, read_series
 from mrct_runtime.dicom.scanning import SeriesGroup, scan
-from mrct_runtime.errors import NoInputError, SeriesError
+from mrct_runtime.errors import InputRejectedError, SeriesError
 from mrct_runtime.intensity import AIR_HU
 from mrct_runtime.volume import SAME_GRID_MM, Volume
 
@@ -32,9 +32,13 @@ def read_reference(folder: Path | str, mr: Series) -> Reference:
     cts = [group for group in found.groups if _may_be(group)]
     if not cts:
         held = ", ".join(sorted({group.modality for group in found.groups})) or "no image series"
-        raise NoInputError(f"no true CT series in the reference folder ({held})")
+        raise InputRejectedError(f"no true CT series in the reference folder ({held})")
     series = _fitting(cts, mr)
-    refuse_damaged(found, next(group for group in cts if group.uid == series.uid))
+    lost = [each for each in found.unusable if each.series_uid in {"", series.uid}]
+    if lost:
+        raise InputRejectedError(
+            f"{len(lost)} image files of the reference CT cannot be used, the first is {lost[0].reason}; repair or take out"
+        )
     return _on_grid(series, mr)
 
 

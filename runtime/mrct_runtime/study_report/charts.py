@@ -135,7 +135,7 @@ def boxes(std: Mapping[str, NDArray[Any]], total: int) -> Boxes:
         for k, (name, each) in enumerate(found.items())
     )
     height = TOP + 46 * len(drawn) + BOTTOM
-    return Boxes(height, drawn, x.ticks([0, end / 4, end / 2, 3 * end / 4, end]))
+    return Boxes(height, drawn, x.ticks(_marks(end)))
 
 
 def worth(bins: Sequence[Bin]) -> Worth:
@@ -144,7 +144,7 @@ def worth(bins: Sequence[Bin]) -> Worth:
     end = round_up(max(max(each.promised_hu, each.rmse_hu) for each in bins))
     x = Axis(0, end, LEFT, WIDTH - RIGHT)
     y = Axis(0, end, height - BOTTOM, TOP)
-    marks = [0, end / 4, end / 2, 3 * end / 4, end]
+    marks = _marks(end)
     return Worth(
         height=height,
         points=tuple((x(each.promised_hu), y(each.rmse_hu)) for each in bins),
@@ -169,6 +169,13 @@ def _corners(edges: NDArray[Any], counts: NDArray[Any], x: Axis, y: Axis) -> Ite
         level = y(math.log10(count) if count > 1 else 0.06 * count)
         yield f"{x(left)},{level}"
         yield f"{x(right)},{level}"
+
+
+def _marks(end: float) -> list[float]:
+    """From 0 to a rounded end in three to five equal steps that are round too."""
+    leading = round(end / 10.0 ** math.floor(math.log10(end)) * 2)
+    parts = {3: 3, 6: 3, 12: 3, 4: 4, 8: 4, 16: 4}.get(leading, 5)
+    return [end * k / parts for k in range(parts + 1)]
 
 
 def _power(k: int) -> str:

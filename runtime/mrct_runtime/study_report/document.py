@@ -13,6 +13,7 @@ from mrct_runtime.evaluation.calibration import RULE
 from mrct_runtime.evaluation.results import METRICS
 from mrct_runtime.evaluation.tissue import AIR_BELOW_HU, BONE_ABOVE_HU, tissues
 from mrct_runtime.html import render
+from mrct_runtime.preview import BONE, SOFT_TISSUE
 from mrct_runtime.report import NOTICE
 from mrct_runtime.result import REPORT, Result
 from mrct_runtime.study_report import charts
@@ -89,6 +90,7 @@ def page(result: Result, findings: Findings) -> str:
             "notice": NOTICE,
             "warnings": result.warnings,
             "rows": rows(result, images),
+            "windows": (SOFT_TISSUE, BONE),
             "window": manifest.hu_window,
             "air_below": AIR_BELOW_HU,
             "bone_above": BONE_ABOVE_HU,

@@ -99,10 +99,14 @@ class Images:
 def rows(result: Result, images: Images) -> tuple[Row, ...]:
     """The three planes through the body's centre, and the axial slice in which the samples disagree most."""
     through = planes(images.body, result.given.body.grid)
-    found = [(f"{plane.name.capitalize()}, {plane.where}", plane) for plane in through]
+    axial = through[0]
+    found = [
+        (f"Axial, {axial.where}", axial),
+        *((f"{each.name.capitalize()}, through the body's centre", each) for each in through[1:]),
+    ]
     unsure = _least_sure(images.std, images.body)
-    if unsure is not None and unsure != through[0].index:
-        plane = at_slice(through[0], unsure)
+    if unsure is not None and unsure != axial.index:
+        plane = at_slice(axial, unsure)
         found.append((f"Where the model is least sure: axial, {plane.where}", plane))
     return tuple(Row(title, plane.edges, _pictures(plane, images)) for title, plane in found)
 
@@ -116,7 +120,7 @@ def _pictures(plane: Plane, images: Images) -> tuple[Picture, ...]:
             picture(f"Synthetic CT, {window.name}", _grey(mean, *window.limits))
             for window in (SOFT_TISSUE, BONE)
         ),
-        picture("Uncertainty over it", _spread(plane, images, mean), _spread_bar(images)),
+        picture("Uncertainty over the CT", _spread(plane, images, mean), _spread_bar(images)),
     ]
     if images.truth is not None:
         truth = plane.cut(images.truth)
@@ -182,7 +186,7 @@ def _spread_bar(images: Images) -> Bar:
 
 
 def _error_bar(images: Images) -> Bar:
-    return Bar("HU too low / too high", -images.error, images.error, _stops(ERROR_COLOURS))
+    return Bar("error, HU", -images.error, images.error, _stops(ERROR_COLOURS))
 
 
 def _stops(colours: str) -> tuple[str, ...]:

@@ -49,9 +49,9 @@ class Plane:
 
     @property
     def where(self) -> str:
-        """Which of how many, in words."""
-        thing = ("slice", "row", "column")[self.axis]
-        return f"{thing} {self.index + 1} of {self.count}"
+        """Which of how many, in words; canonical axes run to the head, to the back and to the left."""
+        start = ("feet", "front", "right")[self.axis]
+        return f"slice {self.index + 1} of {self.count} from the {start}"
 
 
 def planes(body: NDArray[np.bool_], grid: Grid) -> tuple[Plane, ...]:
