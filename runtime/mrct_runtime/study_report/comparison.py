@@ -68,7 +68,7 @@ def compare(result: Result, reference: Reference) -> Comparison:
             f"the reference CT shows {covered:.0%} of the MR's body, at least {LEAST_COVERED:.0%} is needed; "
             "give the CT of this MR"
         )
-    image = result.mean_hu.canonical().array
+    image = result.mean_hu.grid.canonically(result.mean_hu.array)
     inside = truth[where]
     return Comparison(
         truth=truth,
@@ -112,7 +112,7 @@ def _worth(
     n = min(result.counters.samples)
     if n < 2 or result.counters.standard_error_hu is None:
         return {}
-    std = result.std_hu.canonical().array
+    std = result.std_hu.grid.canonically(result.std_hu.array)
     chosen = np.flatnonzero(where)
     if chosen.size > _MOST_VOXELS:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, _MOST_VOXELS, replace=False))

@@ -76,7 +76,7 @@ class Images:
     def of(cls, result: Result, comparison: Comparison | None) -> Images:
         """Those of a result."""
         mr, mean, std = (
-            volume.canonical().array
+            volume.grid.canonically(volume.array)
             for volume in (result.source.volume, result.mean_hu, result.std_hu)
         )
         body = result.given.body.array
