@@ -123,7 +123,7 @@ def boxes(std: Mapping[str, NDArray[Any]], total: int) -> Boxes:
         if values.size
     }
     end = round_up(max((float(each[-1]) for each in found.values()), default=1.0) or 1.0)
-    x = Axis(0, end, 110.0, WIDTH - RIGHT)
+    x = Axis(0, end, 124.0, WIDTH - RIGHT)
     drawn = tuple(
         Box(
             name=name,
