@@ -26,9 +26,11 @@ NOTICE: Final = (
 _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxruntime")
 
 
-def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
-    """Writes run.json beside the finished files of a folder, whose digests it lists."""
-    content = _content(result, command) | {"outputs": _digests(folder)}
+def write_run(
+    result: Result, folder: Path, command: Sequence[str], findings: Mapping[str, Any]
+) -> None:
+    """Writes run.json beside the finished files of a folder, whose digests it lists; `findings` are the report's."""
+    content = {**_content(result, command), **findings, "outputs": _digests(folder)}
     content["sha256"] = digest_of_run(content)
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mrct_runtime import __version__
+from mrct_runtime.departures import Given
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.reference import Reference, read_reference
 from mrct_runtime.dicom.writing import write_ct_series
 from mrct_runtime.engines import Backend
 from mrct_runtime.errors import NumericError
@@ -29,6 +31,7 @@ CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
 MEAN, STD = "sct", "sct_std"
 PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
+REPORT = "report.html"
 
 # int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
 _BYTES_A_VOXEL = 14
@@ -70,6 +73,7 @@ class Result:
     """Mean and standard deviation in HU on the MR's own grid, and all that made them."""
 
     source: Series
+    given: Given
     mean_hu: Volume
     std_hu: Volume
     model: Model
@@ -91,18 +95,33 @@ class Result:
                     f"the {name} has values that are not finite; nothing was written"
                 )
 
-    def save(self, out: Path | str, *, overwrite: bool = False) -> Path:
-        """The folder `out`, holding the CT series, the map, NIfTI, pictures and run.json; all of them or nothing."""
+    def save(
+        self, out: Path | str, *, overwrite: bool = False, reference: Path | str | None = None
+    ) -> Path:
+        """The folder `out`, holding the CT series, the map, NIfTI, pictures, report and run.json; all of them or nothing.
+
+        `reference` is a folder with the true CT, which the report then compares.
+        """
+        truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
             folder.require(bytes_needed(self.mean_hu))
-            self.write(folder)
+            self.write(folder, reference=truth)
             return folder.commit()
 
-    def write(self, folder: OutputFolder, command: Sequence[str] = ()) -> None:
+    def write(
+        self,
+        folder: OutputFolder,
+        command: Sequence[str] = (),
+        reference: Reference | None = None,
+    ) -> None:
         """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
+        # the report knows results, and jinja2 takes its time to import
+        from mrct_runtime.study_report import write_report
+
         try:
             self._write_images(folder.partial)
-            write_run(self, folder.partial, command)
+            findings = write_report(self, reference, folder.partial)
+            write_run(self, folder.partial, command, findings.record())
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
