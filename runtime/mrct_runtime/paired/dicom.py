@@ -9,8 +9,9 @@ from typing import Final
 from pydicom import Dataset, dcmread
 
 from mrct_runtime.dicom.header import silenced, text
+from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.reading import read_pair
-from mrct_runtime.dicom.scanning import READ_FAULTS, dicom_files
+from mrct_runtime.dicom.scanning import dicom_files
 from mrct_runtime.errors import InputRejectedError, NoInputError
 from mrct_runtime.paired.values import Pair, Subject
 from mrct_runtime.volume import Volume
