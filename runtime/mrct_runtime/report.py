@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mrct_runtime import __version__
+from mrct_runtime.dicom.frames import instance_name
 
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
@@ -104,7 +105,7 @@ def _uncertainty(result: Result) -> dict[str, Any]:
 
 def _input_digest(result: Result) -> str:
     """sha256 over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
-    uids = sorted(str(header.SOPInstanceUID) for header in result.source.headers)
+    uids = sorted(instance_name(header) for header in result.source.headers)
     return hashlib.sha256("\n".join(uids).encode()).hexdigest()
 
 
