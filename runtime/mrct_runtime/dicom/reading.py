@@ -110,7 +110,7 @@ def plane_notes(group: SeriesGroup) -> tuple[str, ...]:
     cuts = stacked(group)[1].canonical()
     (cut_mm, *pixel_mm), (count, rows, columns) = cuts.spacing_mm, cuts.shape
     note = (
-        f"{group} is {group.plane}: its axial cuts are translated, {count} of {rows} x {columns} pixels of "
+        f"the series is {group.plane}: its axial cuts are translated, {count} of {rows} x {columns} pixels of "
         f"{pixel_mm[0]:.3g} x {pixel_mm[1]:.3g} mm, {cut_mm:.3g} mm apart"
     )
     return (note,)

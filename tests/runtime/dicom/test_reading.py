@@ -151,7 +151,7 @@ def test_a_stack_of_another_plane_is_read_where_it_is_named_and_its_cuts_are_tol
     series = read_study(folder, series="3")
     (note,) = series.notes
     assert note == (
-        "series 3 't2_tse_sag' is sagittal: its axial cuts are translated, 320 of 320 x 19 pixels of "
+        "the series is sagittal: its axial cuts are translated, 320 of 320 x 19 pixels of "
         "0.562 x 3.6 mm, 0.562 mm apart"
     )
     assert series.volume.canonical().grid.shape == (320, 320, 19)
