@@ -109,7 +109,8 @@ def _fault(header: Dataset) -> str:
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
     absent = [keyword for keyword in (*needed, "Rows", "Columns") if not text(header, keyword)]
     if absent:
-        return f"damaged, it lacks {', '.join(absent)}"
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return f"damaged, it lacks {absent[0]}{more}"
     uids = {keyword: text(header, keyword) for keyword in UIDS}
     invalid = [keyword for keyword, uid in uids.items() if uid and not UID(uid).is_valid]
     if invalid:

@@ -12,9 +12,10 @@ from pydicom.uid import generate_uid
 from mrct_runtime.dicom.geometry import stacked
 from mrct_runtime.dicom.grouping import SeriesGroup
 from mrct_runtime.dicom.header import text
+from mrct_runtime.dicom.image_file import Unusable
 from mrct_runtime.dicom.pixels import pixels
 from mrct_runtime.dicom.scanning import Scan, scan
-from mrct_runtime.dicom.selection import choose_mr, refuse_several_studies
+from mrct_runtime.dicom.selection import Verdict, choose_mr, refuse_several_studies
 from mrct_runtime.errors import InputRejectedError, SeriesError
 from mrct_runtime.volume import SAME_GRID_MM, Grid, Volume
 
@@ -45,9 +46,25 @@ class Series:
 def read_study(folder: Path | str, *, series: str | None = None) -> Series:
     """The study's axial T2w MR series, or the one named, float32 in the scanner's rescaled units."""
     found = scan(folder)
+    choice = choose_in_study(found, series)
+    refuse_damaged(found, choice.group)
+    return read_chosen(choice)
+
+
+def choose_in_study(found: Scan, series: str | None) -> Verdict:
+    """The series of one study to translate; refused where MR of several studies lies together and none is named."""
+    if not found.groups:
+        refuse_damaged(found, None)
     if series is None:
         refuse_several_studies(found.groups)
-    return _read_mr(found, series)
+    return choose_mr(found.groups, series)
+
+
+def read_chosen(choice: Verdict) -> Series:
+    """The chosen series with the reason, and with what is to be told of its plane."""
+    mr = read_series(choice.group)
+    reason = f"{choice.group}: {choice.reason}"
+    return replace(mr, reason=reason, notes=(*mr.notes, *plane_notes(choice.group)))
 
 
 def read_pair(folder: Path | str) -> tuple[Series, Series]:
@@ -57,9 +74,13 @@ def read_pair(folder: Path | str) -> tuple[Series, Series]:
     "Deformed 'CT 1' using CTtoMR DIR" was.
     """
     found = scan(folder)
-    mr = _read_mr(found, None, "leave one alone in the folder")
+    if not found.groups:
+        refuse_damaged(found, None)
+    choice = choose_mr(found.groups, advice="leave one alone in the folder")
+    refuse_damaged(found, choice.group)
+    mr = read_chosen(choice)
     chosen = _choose_ct(found.groups, mr)
-    _refuse_damaged(found, chosen)
+    refuse_damaged(found, chosen)
     ct = read_series(chosen)
     if not ct.volume.grid.matches(mr.volume.grid, tolerance_mm=SAME_GRID_MM):
         raise SeriesError(
@@ -93,16 +114,6 @@ def read_series(group: SeriesGroup) -> Series:
     )
 
 
-def _read_mr(found: Scan, series: str | None, advice: str = "name one with --series") -> Series:
-    if not found.groups and found.unusable:
-        _refuse_damaged(found, None)
-    choice = choose_mr(found.groups, series, advice=advice)
-    _refuse_damaged(found, choice.group)
-    mr = read_series(choice.group)
-    reason = f"{choice.group}: {choice.reason}"
-    return replace(mr, reason=reason, notes=(*mr.notes, *plane_notes(choice.group)))
-
-
 def plane_notes(group: SeriesGroup) -> tuple[str, ...]:
     """What is to be told of a stack that is not axial: which cuts through it are translated."""
     if group.plane == "axial":
@@ -116,9 +127,14 @@ def plane_notes(group: SeriesGroup) -> tuple[str, ...]:
     return (note,)
 
 
-def _refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
-    """Refuses where an unusable file belongs to the group, or may: a lost last slice leaves no gap to notice."""
-    lost = [u for u in found.unusable if group is None or u.series_uid in {"", group.uid}]
+def damaged(found: Scan, group: SeriesGroup | None) -> list[Unusable]:
+    """The unusable files that belong to the group, or may: a lost last slice leaves no gap to notice."""
+    return [u for u in found.unusable if group is None or u.series_uid in {"", group.uid}]
+
+
+def refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
+    """InputRejectedError where a file is unusable that belongs to the group, or may."""
+    lost = damaged(found, group)
     if lost:
         raise InputRejectedError(
             f"{len(lost)} image file{'s' if len(lost) > 1 else ''} of the study cannot be used, "
