@@ -64,7 +64,7 @@ class SeriesGroup:
 
     def __str__(self) -> str:
         shown = "without a number" if self.number is None else str(self.number)
-        stack = "".join(self.name.partition(":")[1:])
+        stack = "".join(self.name.partition(":")[1:]) if self.named_by_number else ""
         return f"series {shown}{stack} '{self.description}'" + (
             f" ({self.part})" if self.part else ""
         )
@@ -73,6 +73,11 @@ class SeriesGroup:
     def name(self) -> str:
         """What --series takes for this stack and no other."""
         return self.names[0] if self.names else self.uid
+
+    @property
+    def named_by_number(self) -> bool:
+        """False where another series has the number as well."""
+        return len(self.names) > 1
 
     @property
     def study_uid(self) -> str:

@@ -118,7 +118,12 @@ def _named(found: Sequence[SeriesGroup], series: str) -> Verdict:
 
 
 def _listed(verdicts: Sequence[Verdict]) -> str:
-    return "; ".join(f"{v.group}: {v.reason}" for v in verdicts)
+    return "; ".join(f"{_titled(v.group)}: {v.reason}" for v in verdicts)
+
+
+def _titled(group: SeriesGroup) -> str:
+    """The series as a person calls it, with what --series takes where that is not its number."""
+    return str(group) if group.named_by_number else f"{group}, {group.name}"
 
 
 def _names(group: SeriesGroup) -> str:

@@ -129,6 +129,23 @@ def test_a_named_series_need_not_be_t2_nor_axial_but_must_be_there_and_one(tmp_p
         choose_mr(groups, "99")
 
 
+def test_stacks_whose_number_is_no_name_are_listed_by_their_uids(tmp_path):
+    def second_echo(index, image):
+        image.EchoTime = "30" if index % 2 else "20"
+
+    write_series(tmp_path / "a", AXIAL, description="a", per_slice=second_echo)
+    write_series(tmp_path / "b", SAGITTAL, description="b")
+    groups = scan(tmp_path).groups
+    with pytest.raises(SeriesError, match="no axial T2") as caught:
+        choose_mr(groups)
+    (first, second, third) = sorted(groups, key=lambda group: group.description)
+    for group, ending in ((first, ":1"), (second, ":2"), (third, "")):
+        assert group.name == f"{group.uid}{ending}"
+        assert f"series 4 '{group.description}'" in str(group)
+        assert f"{group}, {group.name}: " in str(caught.value)
+        assert choose_mr(groups, group.name).group is group
+
+
 def test_a_number_names_the_mr_where_a_ct_has_it_too(tmp_path):
     write_series(tmp_path / "ct", AXIAL, modality="CT")
     write_series(tmp_path / "mr", AXIAL)
