@@ -205,14 +205,19 @@ def _groups(stacks: list[_Stack]) -> list[SeriesGroup]:
         group = SeriesGroup(
             uid=text(header, "SeriesInstanceUID"),
             number=None if series_number is None else int(series_number),
-            description=text(header, "SeriesDescription"),
+            description=_printable(text(header, "SeriesDescription")),
             modality=text(header, "Modality"),
             headers=tuple(image.header for image in stack.images),
             files=tuple(image.path for image in stack.images),
-            part=", ".join([*words, *stack.words]),
+            part=_printable(", ".join([*words, *stack.words])),
         )
         found.append(group)
     return found
+
+
+def _printable(value: str) -> str:
+    """The text on one line, without what would command a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in value)
 
 
 def _named(groups: list[SeriesGroup]) -> Iterator[SeriesGroup]:

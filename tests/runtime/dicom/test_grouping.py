@@ -145,3 +145,9 @@ def test_three_planes_of_real_files_under_one_uid_are_three_stacks_and_none_is_t
     assert judge(groups[0]).reason == "a localizer"
     with pytest.raises(SeriesError, match="no axial T2-weighted series"):
         choose_mr(groups)
+
+
+def test_a_description_commands_no_terminal(tmp_path):
+    write_series(tmp_path, GRID, description="t2\x1b[2J\ntra")
+    (group,) = scan(tmp_path).groups
+    assert str(group) == "series 4 't2?[2J?tra'"
