@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import RLELossless
 
 from mrct_runtime.dicom.frames import frame_number
 from mrct_runtime.dicom.grouping import SeriesGroup
@@ -50,12 +51,17 @@ def _decoded(
     frames = [(frame_number(group.headers[index]) or 1) - 1 for index in indices]
     named = _named(group, indices[0])
     try:
-        yield from iter_pixels(path, indices=frames)
+        yield from iter_pixels(path, indices=frames, decoding_plugin=_plugin(path))
     except (RuntimeError, *READ_FAULTS) as error:
         if lacking := _lacking(path):
             raise InputRejectedError(f"{named}: {lacking}") from error
         raise SeriesError(f"{named}: its pixels cannot be read; export the series again") from error
     raise SeriesError(f"{named}: the file has fewer frames than its header says; export it again")
+
+
+def _plugin(path: Path) -> str:
+    """pydicom's own decoder for run lengths, for another one in Rust panics past every handler where data are damaged."""
+    return "pydicom" if read_file_meta_info(path).TransferSyntaxUID == RLELossless else ""
 
 
 def _lacking(path: Path) -> str:

@@ -1,9 +1,11 @@
 import shutil
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from dicom_study import gunzip, make_grid, run_program, write_series
 from pydicom import dcmread, dcmwrite
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders import JPEG2000LosslessDecoder, JPEGLosslessSV1Decoder
 
 from mrct_runtime.dicom import read_series, read_study, scan
@@ -78,6 +80,24 @@ def test_a_damaged_compressed_slice_is_not_blamed_on_a_decoder(compressed, tmp_p
         dcmwrite(tmp_path / path.name, image)
     with pytest.raises(SeriesError, match="its pixels cannot be read"):
         read_series(only_group(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("lost", "ending"),
+    [
+        # what is long enough cannot be told from an image; an optional decoder panics over it
+        (slice(5000, 5060), nullcontext()),
+        (slice(9000, 10**6), pytest.raises(SeriesError, match="its pixels cannot be read")),
+    ],
+)
+def test_damaged_run_lengths_never_end_the_program(shared_data, tmp_path, lost, ending):
+    for path in only_group(shared_data / VENDORS / "generic" / "compressed_rle").files:
+        image = dcmread(path)
+        (frame,) = generate_frames(image.PixelData, number_of_frames=1)
+        image.PixelData = encapsulate([frame[: lost.start] + frame[lost.stop :]])
+        dcmwrite(tmp_path / path.name, image)
+    with ending:
+        assert read_series(only_group(tmp_path)).volume.grid.shape == (4, 256, 256)
 
 
 def test_a_compression_that_nobody_decodes_is_told(tmp_path):
