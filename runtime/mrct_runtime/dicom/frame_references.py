@@ -6,7 +6,7 @@ Each frame is shown to it as an image of its own, and its references are put rig
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from pydicom import Dataset
@@ -31,9 +31,10 @@ def refer_to_frames(made: Dataset, headers: Sequence[Dataset]) -> None:
     if not frames:
         return
     for series in made.get("ReferencedSeriesSequence", []):
+        instances = [_instance_of(item, frames) for item in series.ReferencedInstanceSequence]
         # all frames of a file are one instance here
-        files = {text(header, "SOPInstanceUID"): header for header in frames.values()}
-        series.ReferencedInstanceSequence = [_instance(header) for header in files.values()]
+        once = {str(item.ReferencedSOPInstanceUID): item for item in instances}
+        series.ReferencedInstanceSequence = list(once.values())
     for item in _sources(made):
         header = frames.get(str(item.ReferencedSOPInstanceUID))
         if header is not None:
@@ -46,6 +47,12 @@ def _sources(made: Dataset) -> Iterator[Dataset]:
     for frame in made.get("PerFrameFunctionalGroupsSequence", []):
         for derivation in frame.get("DerivationImageSequence", []):
             yield from derivation.get("SourceImageSequence", [])
+
+
+def _instance_of(item: Dataset, frames: Mapping[str, Dataset]) -> Dataset:
+    """The file of the frame that an item's stand-in stood for; of any other item the item."""
+    header = frames.get(str(item.ReferencedSOPInstanceUID))
+    return item if header is None else _instance(header)
 
 
 def _instance(header: Dataset) -> Dataset:

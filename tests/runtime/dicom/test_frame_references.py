@@ -2,7 +2,7 @@ import highdicom
 import numpy as np
 import pytest
 from dicom_study import run_program
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from mrct_runtime.dicom import (
     Derivation,
@@ -11,6 +11,7 @@ from mrct_runtime.dicom import (
     write_ct_series,
     write_parametric_map,
 )
+from mrct_runtime.dicom.frame_references import refer_to_frames
 from mrct_runtime.volume import Volume
 
 DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=(10, 10), seed=7)
@@ -77,6 +78,20 @@ def test_every_frame_of_the_map_refers_to_the_frame_at_its_place(written):
     (instance,) = series.ReferencedInstanceSequence
     assert instance.ReferencedSOPInstanceUID == image.SOPInstanceUID
     assert "ReferencedFrameNumber" not in instance
+
+
+def test_references_to_anything_else_stay_as_they_are(written):
+    image, _, path, _ = written
+    made = dcmread(path)
+    other = Dataset()
+    other.ReferencedSOPClassUID, other.ReferencedSOPInstanceUID = "1.2.3", "1.2.4"
+    made.ReferencedSeriesSequence[0].ReferencedInstanceSequence = [other]
+    made.SourceImageSequence = [other]
+    header = Dataset()
+    header.SOPInstanceUID, header.ReferencedFrameNumber = image.SOPInstanceUID, 1
+    refer_to_frames(made, [header])
+    assert made.ReferencedSeriesSequence[0].ReferencedInstanceSequence == [other]
+    assert made.SourceImageSequence == [other]
 
 
 def test_highdicom_reads_the_map_back(written):
