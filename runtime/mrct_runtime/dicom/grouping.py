@@ -222,18 +222,23 @@ def _printable(value: str) -> str:
 
 def _named(groups: list[SeriesGroup]) -> Iterator[SeriesGroup]:
     """The groups with their names; of a number that two series have, only the UIDs are names."""
+    of_uid = Counter((g.modality, g.uid) for g in groups)
+    of_number = Counter((g.modality, g.number) for g in groups)
+    uids: dict[tuple[str, int | None], set[str]] = {}
     for group in groups:
-        alike = [g for g in groups if g.modality == group.modality]
-        of_uid = [g for g in alike if g.uid == group.uid]
-        of_number = [g for g in alike if g.number is not None and g.number == group.number]
-        names = [_counted(group.uid, group, of_uid)]
-        if len({g.uid for g in of_number}) == 1:
-            names.insert(0, _counted(str(group.number), group, of_number))
+        uids.setdefault((group.modality, group.number), set()).add(group.uid)
+    met: Counter[tuple[str, str | int | None]] = Counter()
+    for group in groups:
+        by_uid, by_number = (group.modality, group.uid), (group.modality, group.number)
+        met.update((by_uid, by_number))
+        names = [_counted(group.uid, met[by_uid], of_uid[by_uid])]
+        if group.number is not None and len(uids[by_number]) == 1:
+            names.insert(0, _counted(str(group.number), met[by_number], of_number[by_number]))
         yield replace(group, names=tuple(names))
 
 
-def _counted(name: str, group: SeriesGroup, alike: list[SeriesGroup]) -> str:
-    return name if len(alike) == 1 else f"{name}:{alike.index(group) + 1}"
+def _counted(name: str, place: int, count: int) -> str:
+    return name if count == 1 else f"{name}:{place}"
 
 
 def _order(stack: _Stack) -> tuple[object, ...]:

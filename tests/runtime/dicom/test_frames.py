@@ -3,10 +3,11 @@ import warnings
 import highdicom
 import numpy as np
 import pytest
+from dicom_study import make_grid, write_series
 from pydicom import dcmread, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from mrct_runtime.dicom import pixels, read_series, read_study, scan
+from mrct_runtime.dicom import pixels, read_pair, read_series, read_study, scan
 from mrct_runtime.dicom.frames import frame_number, instance_name
 from mrct_runtime.errors import SeriesError
 
@@ -168,6 +169,30 @@ def test_a_legacy_conversion_is_read_as_its_classic_images(converted):
     np.testing.assert_array_equal(frames.volume.grid.affine, classic.volume.grid.affine)
     assert frames.frame_of_reference_uid == classic.frame_of_reference_uid
     assert [header.EchoTime for header in frames.headers] == [104] * 19
+
+
+def test_a_ct_of_frames_is_paired_with_its_mr(tmp_path):
+    grid = make_grid((5, 8, 10), (3.0, 1.0, 1.25), (12, -4, 2))
+    hu = np.random.default_rng(2).integers(-1024, 3072, grid.shape)
+    write_series(tmp_path / "mr", grid)
+    classic = write_series(
+        tmp_path / "ct", grid, (hu + 1024).astype(np.uint16), modality="CT", number=7
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = highdicom.legacy.LegacyConvertedEnhancedCTImage(
+            [dcmread(path) for path in classic],
+            series_instance_uid=generate_uid(),
+            series_number=7,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+        )
+    for path in classic:
+        path.unlink()
+    image.save_as(tmp_path / "ct" / "frames.dcm", enforce_file_format=True)
+    _, ct = read_pair(tmp_path)
+    np.testing.assert_array_equal(ct.volume.array, hu)
 
 
 def test_a_file_is_opened_once_for_all_its_frames(converted, monkeypatch):
