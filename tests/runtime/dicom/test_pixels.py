@@ -7,6 +7,7 @@ from dicom_study import gunzip, make_grid, run_program, write_series
 from pydicom import dcmread, dcmwrite
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders import JPEG2000LosslessDecoder, JPEGLosslessSV1Decoder
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from mrct_runtime.dicom import read_series, read_study, scan
 from mrct_runtime.errors import InputRejectedError, SeriesError
@@ -58,6 +59,31 @@ def test_dcmtk_decodes_the_same(compressed, tmp_path):
     plain = only_group(tmp_path)
     assert not dcmread(plain.files[0]).file_meta.TransferSyntaxUID.is_compressed
     np.testing.assert_array_equal(read_series(plain).volume.array, read_series(group).volume.array)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_frames_of_a_compressed_real_file_are_those_of_the_plain_one(
+    compressed, shared_data, tmp_path, syntax
+):
+    (path,) = (shared_data / "philips_classic_and_enhanced_dicom" / "enhanced").glob("2001*")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "plain.dcm").symlink_to(path)
+    image = dcmread(path)
+    image.compress(syntax, generate_instance_uid=False)
+    (tmp_path / "compressed").mkdir()
+    image.save_as(tmp_path / "compressed" / "compressed.dcm")
+    plain, packed = (scan(tmp_path / name).groups for name in ("plain", "compressed"))
+    assert len(plain) == len(packed) == 4
+    for one, other in zip(plain, packed, strict=True):
+        np.testing.assert_array_equal(
+            read_series(one).volume.array, read_series(other).volume.array
+        )
+    # the file's last frame is of the last stack
+    image.PixelData = encapsulate(list(generate_frames(image.PixelData, number_of_frames=212))[:-1])
+    image.save_as(tmp_path / "compressed" / "compressed.dcm")
+    packed = scan(tmp_path / "compressed").groups
+    with pytest.raises(SeriesError, match=r"2001:4 .* its pixels cannot be read"):
+        read_series(packed[3])
 
 
 @pytest.mark.parametrize(
