@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mrct_runtime.dicom.grouping import Image, SeriesGroup, grouped
+from mrct_runtime.dicom.grouping import SeriesGroup, grouped
 from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.image_file import NoImage, Unusable, images_in
+from mrct_runtime.dicom.stacks import Image
 from mrct_runtime.errors import InputRejectedError, NoInputError
 
 
