@@ -13,6 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import RLELossless
 
+from mrct_runtime.dicom.codestream import check_sizes
 from mrct_runtime.dicom.frames import frame_number
 from mrct_runtime.dicom.grouping import SeriesGroup
 from mrct_runtime.dicom.header import number, silenced, text
@@ -49,8 +50,9 @@ def _decoded(
     """The stored pixels of some images of one file, as they stand in it."""
     # a classic image may be followed by more pixels than one image has: the first is it
     frames = [(frame_number(group.headers[index]) or 1) - 1 for index in indices]
-    named = _named(group, indices[0])
+    named, first = _named(group, indices[0]), group.headers[0]
     try:
+        check_sizes(path, frames, int(first.Rows), int(first.Columns))
         yield from iter_pixels(path, indices=frames, decoding_plugin=_plugin(path))
     except (RuntimeError, *READ_FAULTS) as error:
         if lacking := _lacking(path):
