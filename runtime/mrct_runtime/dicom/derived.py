@@ -33,10 +33,18 @@ SHARED = (
     "IssuerOfPatientID",
     "PatientBirthDate",
     "PatientSex",
+    "OtherPatientIDs",
     "OtherPatientIDsSequence",
     "PatientAge",
     "PatientSize",
     "PatientWeight",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "DeidentificationMethodCodeSequence",
@@ -46,6 +54,7 @@ SHARED = (
     "StudyTime",
     "StudyID",
     "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
     "ReferringPhysicianName",
     "StudyDescription",
     "PatientPosition",
@@ -85,7 +94,7 @@ class Derivation:
     seed: int
     text: str = ""
     recalibrated: bool = False
-    made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone())
+    made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone(), repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.mc[0] <= self.mc[1]:
@@ -94,6 +103,11 @@ class Derivation:
             )
         if self.made_at.tzinfo is None:
             raise UsageError("the time of a derivation needs its time zone")
+
+    @property
+    def identity(self) -> str:
+        """All of it but the time, as text."""
+        return repr(self)
 
     @property
     def description(self) -> str:
@@ -141,6 +155,9 @@ def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str)
     for keyword in PRESENT:
         if keyword not in target:
             setattr(target, keyword, None)
+    if not text(target, "BodyPartExamined") and "Laterality" not in target:
+        # Of a body part that may be one of a pair it must be told, if only that it is unknown.
+        target.Laterality = None
     target.FrameOfReferenceUID = frame_of_reference_uid
 
 
@@ -169,6 +186,14 @@ def code_item(code: Code) -> Dataset:
     item.CodeValue = code.value
     item.CodingSchemeDesignator = code.scheme_designator
     item.CodeMeaning = code.meaning
+    return item
+
+
+def reference_item(header: Dataset) -> Dataset:
+    """The instance of a header as sequences of references name it."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = text(header, "SOPClassUID")
+    item.ReferencedSOPInstanceUID = text(header, "SOPInstanceUID")
     return item
 
 

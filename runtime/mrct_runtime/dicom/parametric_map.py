@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from mrct_runtime.dicom.derived import (
     MANUFACTURER,
@@ -22,6 +21,7 @@ from mrct_runtime.dicom.derived import (
     stamp,
 )
 from mrct_runtime.dicom.header import silenced
+from mrct_runtime.dicom.naming import content_uid, series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
 from mrct_runtime.errors import NumericError, OutputError
@@ -71,13 +71,14 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
 
     array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
     first = source.headers[0]
+    uid = series_uid("STD", array, source, derivation)
     spread = "Recalibrated spread" if derivation.recalibrated else "Spread"
     result: Dataset = hd.pm.ParametricMap(
         source_images=[_geometry_only(header, source) for header in source.headers],
         pixel_array=array,
-        series_instance_uid=str(generate_uid(prefix=None)),
+        series_instance_uid=uid,
         series_number=series_number(first, 2),
-        sop_instance_uid=str(generate_uid(prefix=None)),
+        sop_instance_uid=content_uid(uid),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,

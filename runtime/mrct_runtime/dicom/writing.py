@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileMetaDataset, dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from mrct_runtime.dicom.derived import (
     MANUFACTURER,
@@ -24,10 +24,12 @@ from mrct_runtime.dicom.derived import (
     inherit_thickness,
     local_time,
     plain,
+    reference_item,
     series_number,
     stamp,
 )
 from mrct_runtime.dicom.header import numbers, silenced
+from mrct_runtime.dicom.naming import content_uid, series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
 from mrct_runtime.intensity import HuWindow
@@ -35,7 +37,8 @@ from mrct_runtime.volume import Volume
 
 # Planning systems truncate outside the 12-bit CT range, so what they show is decided here.
 STORED = HuWindow(-1024.0, 3071.0)
-SOFT_TISSUE = ("40", "400")
+# Centre, width and name, the first being what a viewer shows at first.
+WINDOWS = (("40", "400", "SOFT TISSUE"), ("400", "1800", "BONE"))
 # The result lies on the MR's grid when no voxel is further off than a header's rounding.
 GRID_TOLERANCE_MM = 1e-4
 
@@ -56,27 +59,27 @@ def write_ct_series(
     """CT.0001.dcm and so on in an existing folder, from HU [S, H, W] on the source's grid.
 
     Stored as whole HU in int16, slope 1, intercept 0, clipped to [-1024, 3071]. Patient, study and frame of reference are the
-    source's, the series and its instances are new, the geometry is the source's to the digit.
+    source's, the series and its instances are new (`naming`), the geometry is the source's to the digit.
     """
     check_on_grid(hu, source)
     # all of it before the first file, and one slice at a time after: a study in whole HU is large
     check_finite(hu.array, "the synthetic CT")
-    series_uid = str(generate_uid(prefix=None))
+    uid = series_uid("CT", hu.array, source, derivation)
     files, uids, clipped = [], [], 0
     with silenced():
         for place, (header, image_hu) in enumerate(zip(source.headers, hu.array, strict=True)):
             pixels, outside = quantised(image_hu)
             clipped += outside
             image = _shared(header, source, derivation)
-            image.SeriesInstanceUID = series_uid
-            image.SOPInstanceUID = str(generate_uid(prefix=None))
+            image.SeriesInstanceUID = uid
+            image.SOPInstanceUID = content_uid(uid, str(place))
             image.InstanceNumber = place + 1
             _place(image, header, source)
             _pixels(image, pixels)
             files.append(Path(folder) / f"CT.{place + 1:04d}.dcm")
             _write(image, files[-1])
             uids.append(str(image.SOPInstanceUID))
-    return WrittenSeries(tuple(files), series_uid, tuple(uids), clipped)
+    return WrittenSeries(tuple(files), uid, tuple(uids), clipped)
 
 
 def check_on_grid(result: Volume, source: Series) -> None:
@@ -130,6 +133,8 @@ def _shared(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
     image.KVP = None
     image.AcquisitionNumber = None
     inherit(image, header, "AcquisitionDate", "AcquisitionTime")
+    if "PatientPosition" not in image:
+        image.PatientPosition = None
     stamp(image, at)
     return image
 
@@ -143,15 +148,14 @@ def _place(image: Dataset, header: Dataset, source: Series) -> None:
     image.SpacingBetweenSlices = decimal(round(spacing_mm, 6))
     position = numbers(header, "ImagePositionPatient", 3)
     image.SliceLocation = decimal(round(float(np.asarray(position) @ grid.normal), 6))
-    reference = Dataset()
-    inherit(reference, header, "SOPClassUID", "SOPInstanceUID")
-    # In a sequence of source images these two carry other names.
-    made_from = Dataset()
-    made_from.ReferencedSOPClassUID = reference.SOPClassUID
-    made_from.ReferencedSOPInstanceUID = reference.SOPInstanceUID
+    made_from = reference_item(header)
     made_from.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     made_from.SpatialLocationsPreserved = "YES"
     image.SourceImageSequence = [made_from]
+    series = Dataset()
+    series.SeriesInstanceUID = source.uid
+    series.ReferencedInstanceSequence = [reference_item(header)]
+    image.ReferencedSeriesSequence = [series]
 
 
 def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
@@ -165,7 +169,11 @@ def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
     image.RescaleIntercept = "0"
     image.RescaleSlope = "1"
     image.RescaleType = "HU"
-    image.WindowCenter, image.WindowWidth = SOFT_TISSUE
+    # No PixelPaddingValue: air outside the body is stored as -1024 like gas in the bowel, which is no padding, and a
+    # value of its own below it is what planning systems clip or take for a density.
+    centres, widths, names = zip(*WINDOWS, strict=True)
+    image.WindowCenter, image.WindowWidth = list(centres), list(widths)
+    image.WindowCenterWidthExplanation = list(names)
     image.PixelData = stored.astype("<i2").tobytes()
 
 
