@@ -21,6 +21,7 @@ SYNTHETIC = "SYNTHETIC CT - RESEARCH USE ONLY"
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+RESAMPLED = Code("113085", "DCM", "Spatial resampling")
 # PS3.16 CID 7203 has no code for the translation of one modality into another.
 MR_TO_SYNTHETIC_CT = Code("MR2SCT", "99MRCT", "Synthetic CT from MR")
 
@@ -83,7 +84,7 @@ class Derivation:
 
     `mc` are the fewest and the most samples of a slice.
     text is the sentence for DerivationDescription: what the model is and how it was sampled. `recalibrated` tells
-    that the deviation is not the samples' own.
+    that the deviation is not the samples' own, `spacing_mm` that the images were resampled to square pixels.
     """
 
     software_version: str
@@ -94,6 +95,7 @@ class Derivation:
     seed: int
     text: str = ""
     recalibrated: bool = False
+    spacing_mm: float | None = None
     made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone(), repr=False)
 
     def __post_init__(self) -> None:
@@ -115,15 +117,29 @@ class Derivation:
         made = (
             f"{SYNTHETIC}. From MR by {MANUFACTURER} {self.software_version}, "
             f"bundle {self.bundle} (sha256 {self.bundle_sha256}), sampler {self.sampler}, "
-            f"{self._samples}, seed {self.seed}. {self.text}"
+            f"{self._samples}, seed {self.seed}. {self._grid}{self.text}"
         )
         return plain(made, 1024)
+
+    @property
+    def codes(self) -> list[Code]:
+        """DerivationCodeSequence."""
+        return [MR_TO_SYNTHETIC_CT, *([] if self.spacing_mm is None else [RESAMPLED])]
+
+    @property
+    def locations_preserved(self) -> str:
+        """SpatialLocationsPreserved: whether a pixel lies where the same one of the source image does."""
+        return "YES" if self.spacing_mm is None else "NO"
 
     @property
     def _samples(self) -> str:
         fewest, most = self.mc
         many = str(most) if fewest == most else f"{fewest} to {most}"
         return f"{many} Monte Carlo sample{'s' if most > 1 else ''}"
+
+    @property
+    def _grid(self) -> str:
+        return "" if self.spacing_mm is None else f"Resampled to {self.spacing_mm:g} mm pixels. "
 
     @property
     def software_versions(self) -> list[str]:

@@ -7,31 +7,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileMetaDataset, dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
+from mrct_runtime.dicom.composing import composed, write_object
 from mrct_runtime.dicom.derived import (
-    MANUFACTURER,
-    MR_TO_SYNTHETIC_CT,
     SOURCE_IMAGE,
     SYNTHETIC,
     Derivation,
     code_item,
     decimal,
-    equipment_items,
     inherit,
-    inherit_study,
     inherit_thickness,
-    local_time,
     plain,
     reference_item,
     series_number,
-    stamp,
 )
 from mrct_runtime.dicom.header import numbers, silenced
 from mrct_runtime.dicom.naming import content_uid, series_uid
 from mrct_runtime.dicom.reading import Series
-from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
+from mrct_runtime.errors import InputRejectedError, NumericError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.volume import Volume
 
@@ -54,30 +49,36 @@ class WrittenSeries:
 
 
 def write_ct_series(
-    hu: Volume, source: Series, folder: Path | str, derivation: Derivation
+    hu: Volume,
+    source: Series,
+    folder: Path | str,
+    derivation: Derivation,
+    *,
+    kvp: float | None = None,
 ) -> WrittenSeries:
     """CT.0001.dcm and so on in an existing folder, from HU [S, H, W] on the source's grid.
 
     Stored as whole HU in int16, slope 1, intercept 0, clipped to [-1024, 3071]. Patient, study and frame of reference are the
     source's, the series and its instances are new (`naming`), the geometry is the source's to the digit.
+    `kvp` is for planning systems that choose a density curve by it; no tube had it.
     """
     check_on_grid(hu, source)
     # all of it before the first file, and one slice at a time after: a study in whole HU is large
     check_finite(hu.array, "the synthetic CT")
-    uid = series_uid("CT", hu.array, source, derivation)
+    uid = series_uid("CT", hu.array, source, derivation, str(kvp))
     files, uids, clipped = [], [], 0
     with silenced():
         for place, (header, image_hu) in enumerate(zip(source.headers, hu.array, strict=True)):
             pixels, outside = quantised(image_hu)
             clipped += outside
-            image = _shared(header, source, derivation)
+            image = _shared(header, source, derivation, kvp)
             image.SeriesInstanceUID = uid
             image.SOPInstanceUID = content_uid(uid, str(place))
             image.InstanceNumber = place + 1
-            _place(image, header, source)
+            place_slice(image, header, source, derivation)
             _pixels(image, pixels)
             files.append(Path(folder) / f"CT.{place + 1:04d}.dcm")
-            _write(image, files[-1])
+            write_object(image, files[-1])
             uids.append(str(image.SOPInstanceUID))
     return WrittenSeries(tuple(files), uid, tuple(uids), clipped)
 
@@ -109,37 +110,25 @@ def quantised(hu: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != rounded))
 
 
-def _shared(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
+def _shared(header: Dataset, source: Series, derivation: Derivation, kvp: float | None) -> Dataset:
     """All but what differs from slice to slice."""
-    at = local_time(header, derivation)
-    image = Dataset()
-    inherit_study(image, header, source.frame_of_reference_uid)
+    image = composed(header, source, derivation)
     image.SOPClassUID = CTImageStorage
     image.Modality = "CT"
     image.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    image.SyntheticData = "YES"
     image.SeriesNumber = series_number(header, 1)
     image.SeriesDescription = SYNTHETIC
     image.ImageComments = plain(f"{SYNTHETIC}. Not for diagnosis or treatment.", 10240)
-    image.Manufacturer = MANUFACTURER
-    image.ManufacturerModelName = MANUFACTURER
-    image.SoftwareVersions = derivation.software_versions
-    image.ContributingEquipmentSequence = equipment_items(header, derivation, at)
-    image.DerivationDescription = derivation.description
-    image.DerivationCodeSequence = [code_item(MR_TO_SYNTHETIC_CT)]
-    image.BurnedInAnnotation = "NO"
-    image.LossyImageCompression = "00"
     # There was no tube and no acquisition of a CT.
-    image.KVP = None
+    image.KVP = None if kvp is None else decimal(kvp)
     image.AcquisitionNumber = None
     inherit(image, header, "AcquisitionDate", "AcquisitionTime")
     if "PatientPosition" not in image:
         image.PatientPosition = None
-    stamp(image, at)
     return image
 
 
-def _place(image: Dataset, header: Dataset, source: Series) -> None:
+def place_slice(image: Dataset, header: Dataset, source: Series, derivation: Derivation) -> None:
     """Position and provenance of one slice; source strings are kept, so fusion and contours match to the bit."""
     inherit(image, header, "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     grid = source.volume.grid
@@ -150,7 +139,7 @@ def _place(image: Dataset, header: Dataset, source: Series) -> None:
     image.SliceLocation = decimal(round(float(np.asarray(position) @ grid.normal), 6))
     made_from = reference_item(header)
     made_from.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
-    made_from.SpatialLocationsPreserved = "YES"
+    made_from.SpatialLocationsPreserved = derivation.locations_preserved
     image.SourceImageSequence = [made_from]
     series = Dataset()
     series.SeriesInstanceUID = source.uid
@@ -175,12 +164,3 @@ def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
     image.WindowCenter, image.WindowWidth = list(centres), list(widths)
     image.WindowCenterWidthExplanation = list(names)
     image.PixelData = stored.astype("<i2").tobytes()
-
-
-def _write(image: Dataset, path: Path) -> None:
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    try:
-        dcmwrite(path, image, enforce_file_format=True)
-    except OSError as error:
-        raise OutputError(f"{path.name}: cannot be written ({error.strerror})") from error
