@@ -11,6 +11,7 @@ import click
 
 from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
+from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
@@ -92,6 +93,7 @@ _PLACEHOLDERS = {
     help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@output_flags
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
@@ -118,7 +120,7 @@ def infer(
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
-    **_engine: object,
+    **_others: object,
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
@@ -128,10 +130,11 @@ def infer(
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
-    from mrct_runtime.result import PREVIEW, bytes_needed, claim
+    from mrct_runtime.result import PREVIEW, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
+    wanted = outputs(context)
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
         sampler=sampler or bundle.sampler,
@@ -158,12 +161,12 @@ def infer(
         open_meanwhile(bundle, settings, tell) as opened,
     ):
         job = prepare(bundle, study, settings, series=series)
-        folder.require(bytes_needed(job.source.volume))
+        folder.require(wanted.bytes_needed(job.source.volume.grid))
         for line in plan_lines(job):
             tell(line)
         with closing(opened()) as engine, progress_on_stderr(job, quiet=quiet) as watch:
             result = job.run(engine, watch.batch_finished, watch.evaluated)
-        result.write(folder, command=anonymous(context, _PLACEHOLDERS))
+        result.write(folder, anonymous(context, _PLACEHOLDERS), wanted)
         folder.commit()
     for warning in result.warnings:
         _to_stderr(f"mrct: warning: {warning}")

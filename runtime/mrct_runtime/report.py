@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from mrct_runtime import __version__
 
 if TYPE_CHECKING:
+    from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
 
 RUN: Final = "run.json"
@@ -26,9 +27,10 @@ NOTICE: Final = (
 _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxruntime")
 
 
-def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
+def write_run(result: Result, folder: Path, command: Sequence[str], wanted: Outputs) -> None:
     """Writes run.json beside the finished files of a folder, whose digests it lists."""
-    content = _content(result, command) | {"outputs": _digests(folder)}
+    content = _content(result, command)
+    content |= {"written": asdict(wanted), "outputs": _digests(folder)}
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")
 

@@ -18,6 +18,7 @@ from mrct_runtime.errors import NumericError
 from mrct_runtime.manifest import Manifest
 from mrct_runtime.nifti import write_nifti
 from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_runtime.outputs import Outputs, write_besides
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
@@ -29,10 +30,6 @@ CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
 NIFTI, STD_NIFTI = "sct.nii.gz", "sct_std.nii.gz"
 PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
-
-# int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
-_BYTES_A_VOXEL = 14
-_BYTES_BESIDES = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -91,31 +88,38 @@ class Result:
                     f"the {name} has values that are not finite; nothing was written"
                 )
 
-    def save(self, out: Path | str, *, overwrite: bool = False) -> Path:
+    def save(
+        self, out: Path | str, *, overwrite: bool = False, outputs: Outputs | None = None
+    ) -> Path:
         """The folder `out`, holding the CT series, the map, NIfTI, pictures and run.json; all of them or nothing."""
+        wanted = outputs or Outputs()
         with claim(Path(out), overwrite=overwrite) as folder:
-            folder.require(bytes_needed(self.mean_hu))
-            self.write(folder)
+            folder.require(wanted.bytes_needed(self.mean_hu.grid))
+            self.write(folder, outputs=wanted)
             return folder.commit()
 
-    def write(self, folder: OutputFolder, command: Sequence[str] = ()) -> None:
+    def write(
+        self, folder: OutputFolder, command: Sequence[str] = (), outputs: Outputs | None = None
+    ) -> None:
         """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
+        wanted = outputs or Outputs()
         try:
-            self._write_images(folder.partial)
-            write_run(self, folder.partial, command)
+            self._write_images(folder.partial, wanted)
+            write_run(self, folder.partial, command, wanted)
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
-    def _write_images(self, folder: Path) -> None:
+    def _write_images(self, folder: Path, outputs: Outputs) -> None:
         derivation = self._derivation()
         (folder / CT_FOLDER).mkdir()
-        write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation)
+        write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation, kvp=outputs.kvp)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
         write_nifti(self.mean_hu, folder / NIFTI)
         write_nifti(self.std_hu, folder / STD_NIFTI)
         mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
         write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
+        write_besides(self, outputs, folder, derivation)
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training
@@ -139,8 +143,3 @@ class Result:
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
     """The folder for a result; only an earlier result is ever overwritten."""
     return OutputFolder.claim(out, replaces=RUN if overwrite else None)
-
-
-def bytes_needed(volume: Volume) -> int:
-    """What the files of a result on this volume's grid take at most."""
-    return volume.array.size * _BYTES_A_VOXEL + _BYTES_BESIDES

@@ -18,6 +18,7 @@ from mrct_runtime.errors import UsageError
 
 MANUFACTURER = "mrct"
 SYNTHETIC = "SYNTHETIC CT - RESEARCH USE ONLY"
+UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
@@ -120,6 +121,11 @@ class Derivation:
             f"{self._samples}, seed {self.seed}. {self._grid}{self.text}"
         )
         return plain(made, 1024)
+
+    @property
+    def spread(self) -> str:
+        """What the deviation is, in a word or two."""
+        return "Recalibrated spread" if self.recalibrated else "Spread"
 
     @property
     def codes(self) -> list[Code]:

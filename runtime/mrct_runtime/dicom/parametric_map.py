@@ -11,6 +11,7 @@ from pydicom import Dataset
 from mrct_runtime.dicom.derived import (
     MANUFACTURER,
     PRESENT,
+    UNCERTAINTY,
     Derivation,
     equipment_items,
     inherit,
@@ -30,7 +31,6 @@ from mrct_runtime.volume import Volume
 if TYPE_CHECKING:
     from highdicom.pm import RealWorldValueMapping
 
-UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
 GEOMETRY = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -72,7 +72,6 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
     array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
     first = source.headers[0]
     uid = series_uid("STD", array, source, derivation)
-    spread = "Recalibrated spread" if derivation.recalibrated else "Spread"
     result: Dataset = hd.pm.ParametricMap(
         source_images=[_geometry_only(header, source) for header in source.headers],
         pixel_array=array,
@@ -90,7 +89,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
             hd.VOILUTTransformation(window_center=SHOWN_HU[0], window_width=SHOWN_HU[1])
         ],
         content_label="STD_HU",
-        content_description=f"{spread} of Monte Carlo samples, RESEARCH USE ONLY",
+        content_description=f"{derivation.spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
     inherit_study(result, first, source.frame_of_reference_uid)
