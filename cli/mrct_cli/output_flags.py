@@ -21,6 +21,14 @@ _FLAGS = (
         help="Write the deviation as a Secondary Capture series too (std/), for viewers that read no Parametric Map.",
     ),
     click.option(
+        "--contour",
+        type=click.Choice(["rtstruct", "seg"]),
+        help="Write the body's contour: an RT Structure Set or a Segmentation.",
+    ),
+    click.option(
+        "--page", is_flag=True, help="Write the pictures as Secondary Capture pages too (page/)."
+    ),
+    click.option(
         "--kvp",
         type=float,
         metavar="KV",

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
+from mrct_runtime.contours import body
 from mrct_runtime.dicom.derived import Derivation
+from mrct_runtime.dicom.page import write_pages
 from mrct_runtime.dicom.secondary_capture import write_maps
+from mrct_runtime.dicom.segmentation import write_segmentation
+from mrct_runtime.dicom.structure_set import write_structure_set
+from mrct_runtime.dicom.writing import WrittenSeries
 from mrct_runtime.errors import UsageError
+from mrct_runtime.preview import pictures
 from mrct_runtime.volume import Grid
 
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
 
-MAPS_FOLDER = "std"
+Contour: TypeAlias = Literal["rtstruct", "seg"]
+MAPS_FOLDER, PAGE_FOLDER = "std", "page"
+CONTOUR_FILES: Final[dict[Contour, str]] = {
+    "rtstruct": "body_rtstruct.dcm",
+    "seg": "body_seg.dcm",
+}
 
-# int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures; then the 16-bit map.
+# int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers, contours and pictures; then the 16-bit map.
 _BYTES_A_VOXEL = 14
 _BYTES_OF_MAPS = 2
+_BYTES_OF_PAGES = 12_000_000
 _BYTES_BESIDES = 8_000_000
 
 
@@ -28,21 +40,39 @@ class Outputs:
 
     maps: bool = False
     """The deviation as Secondary Capture images too, in std/."""
+    contour: Contour | None = None
+    """The body as an RT Structure Set or a Segmentation, on the slices of the synthetic CT."""
+    page: bool = False
+    """The pictures as Secondary Capture pages too, in page/."""
     kvp: float | None = None
     """The tube voltage, in kV, that the CT series claims; without it KVP is empty, as there was no tube."""
 
     def __post_init__(self) -> None:
+        if self.contour is not None and self.contour not in get_args(Contour):
+            raise UsageError(f"contour is rtstruct or seg, not {self.contour!r}")
         if self.kvp is not None and not 1 <= self.kvp <= 1000:
             raise UsageError(f"kvp is a tube voltage in kV such as 120, not {self.kvp:g}")
 
     def bytes_needed(self, grid: Grid) -> int:
         """What the files of a result on this grid take at most."""
         voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
-        return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + _BYTES_BESIDES
+        besides = _BYTES_BESIDES + self.page * _BYTES_OF_PAGES
+        return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + besides
 
 
-def write_besides(result: Result, outputs: Outputs, folder: Path, derivation: Derivation) -> None:
+def write_besides(
+    result: Result, ct: WrittenSeries, outputs: Outputs, folder: Path, derivation: Derivation
+) -> None:
     """The files that were asked for, into the folder that holds the others."""
+    source = result.source
     if outputs.maps:
         (folder / MAPS_FOLDER).mkdir()
-        write_maps(result.std_hu, result.source, folder / MAPS_FOLDER, derivation)
+        write_maps(result.std_hu, source, folder / MAPS_FOLDER, derivation)
+    if outputs.contour is not None:
+        write = write_structure_set if outputs.contour == "rtstruct" else write_segmentation
+        path = folder / CONTOUR_FILES[outputs.contour]
+        write(body(source.volume), source, ct, path, derivation)
+    if outputs.page:
+        (folder / PAGE_FOLDER).mkdir()
+        canonical = (v.canonical() for v in (source.volume, result.mean_hu, result.std_hu))
+        write_pages(pictures(*canonical), source, folder / PAGE_FOLDER, derivation)

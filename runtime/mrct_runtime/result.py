@@ -111,15 +111,16 @@ class Result:
 
     def _write_images(self, folder: Path, outputs: Outputs) -> None:
         derivation = self._derivation()
-        (folder / CT_FOLDER).mkdir()
-        write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation, kvp=outputs.kvp)
+        place = folder / CT_FOLDER
+        place.mkdir()
+        ct = write_ct_series(self.mean_hu, self.source, place, derivation, kvp=outputs.kvp)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
         write_nifti(self.mean_hu, folder / NIFTI)
         write_nifti(self.std_hu, folder / STD_NIFTI)
         mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
         write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
-        write_besides(self, outputs, folder, derivation)
+        write_besides(self, ct, outputs, folder, derivation)
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training

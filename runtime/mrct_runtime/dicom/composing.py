@@ -24,7 +24,6 @@ def made_here(header: Dataset, source: Series, derivation: Derivation) -> Datase
     """An object of the source's patient, study and frame of reference, made by this program at the derivation's time."""
     made = Dataset()
     inherit_study(made, header, source.frame_of_reference_uid)
-    made.SyntheticData = "YES"
     made.Manufacturer = MANUFACTURER
     made.ManufacturerModelName = MANUFACTURER
     made.SoftwareVersions = derivation.software_versions
@@ -37,6 +36,7 @@ def made_here(header: Dataset, source: Series, derivation: Derivation) -> Datase
 def composed(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
     """An image made here that tells how."""
     image = made_here(header, source, derivation)
+    image.SyntheticData = "YES"
     image.DerivationDescription = derivation.description
     image.DerivationCodeSequence = [code_item(code) for code in derivation.codes]
     image.BurnedInAnnotation = "NO"

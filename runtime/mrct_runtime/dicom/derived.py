@@ -19,6 +19,8 @@ from mrct_runtime.errors import UsageError
 MANUFACTURER = "mrct"
 SYNTHETIC = "SYNTHETIC CT - RESEARCH USE ONLY"
 UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
+BODY = "BODY"
+CONTOUR = "BODY CONTOUR - RESEARCH USE ONLY"
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")

@@ -73,7 +73,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
     first = source.headers[0]
     uid = series_uid("STD", array, source, derivation)
     result: Dataset = hd.pm.ParametricMap(
-        source_images=[_geometry_only(header, source) for header in source.headers],
+        source_images=[geometry_only(header, source) for header in source.headers],
         pixel_array=array,
         series_instance_uid=uid,
         series_number=series_number(first, 2),
@@ -92,12 +92,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         content_description=f"{derivation.spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
-    inherit_study(result, first, source.frame_of_reference_uid)
-    # pydicom takes several values as a list, which highdicom does not.
-    result.SoftwareVersions = derivation.software_versions
-    at = local_time(first, derivation)
-    stamp(result, at)
-    result.ContributingEquipmentSequence = equipment_items(first, derivation, at)
+    adopt(result, source, derivation)
     result.SeriesDescription = UNCERTAINTY
     result.SyntheticData = "YES"
     return result
@@ -119,7 +114,18 @@ def _in_hu() -> RealWorldValueMapping:
     )
 
 
-def _geometry_only(header: Dataset, source: Series) -> Dataset:
+def adopt(made: Dataset, source: Series, derivation: Derivation) -> None:
+    """Gives what highdicom made the source's patient and study, and tells when and by what it was made."""
+    first = source.headers[0]
+    inherit_study(made, first, source.frame_of_reference_uid)
+    # pydicom takes several values as a list, which highdicom does not.
+    made.SoftwareVersions = derivation.software_versions
+    at = local_time(first, derivation)
+    stamp(made, at)
+    made.ContributingEquipmentSequence = equipment_items(first, derivation, at)
+
+
+def geometry_only(header: Dataset, source: Series) -> Dataset:
     """A stand-in for the source image that names no patient: highdicom checks such values and quotes them."""
     image = Dataset()
     inherit(image, header, *GEOMETRY)

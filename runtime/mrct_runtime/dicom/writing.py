@@ -47,6 +47,13 @@ class WrittenSeries:
     sop_instance_uids: tuple[str, ...]
     clipped: int
 
+    def reference(self, s: int) -> Dataset:
+        """The image of slice s as sequences of references name it."""
+        item = Dataset()
+        item.ReferencedSOPClassUID = CTImageStorage
+        item.ReferencedSOPInstanceUID = self.sop_instance_uids[s]
+        return item
+
 
 def write_ct_series(
     hu: Volume,
