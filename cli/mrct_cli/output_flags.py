@@ -29,6 +29,12 @@ _FLAGS = (
         "--page", is_flag=True, help="Write the pictures as Secondary Capture pages too (page/)."
     ),
     click.option(
+        "--spacing",
+        type=float,
+        metavar="MM",
+        help="Resample mean and deviation to square pixels of this side, on the MR's own slices. [the MR's pixels]",
+    ),
+    click.option(
         "--kvp",
         type=float,
         metavar="KV",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from mrct_runtime.contours import body
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.page import write_pages
+from mrct_runtime.dicom.respacing import respaced, respaced_grid
 from mrct_runtime.dicom.secondary_capture import write_maps
 from mrct_runtime.dicom.segmentation import write_segmentation
 from mrct_runtime.dicom.structure_set import write_structure_set
 from mrct_runtime.dicom.writing import WrittenSeries
 from mrct_runtime.errors import UsageError
+from mrct_runtime.intensity import AIR_HU
 from mrct_runtime.preview import pictures
 from mrct_runtime.volume import Grid
 
@@ -44,18 +47,39 @@ class Outputs:
     """The body as an RT Structure Set or a Segmentation, on the slices of the synthetic CT."""
     page: bool = False
     """The pictures as Secondary Capture pages too, in page/."""
+    spacing: float | None = None
+    """The side in mm of the square pixels that mean and deviation are resampled to, on the MR's own slices; the deviation like
+    any image, so between pixels it is that of neither."""
     kvp: float | None = None
     """The tube voltage, in kV, that the CT series claims; without it KVP is empty, as there was no tube."""
 
     def __post_init__(self) -> None:
         if self.contour is not None and self.contour not in get_args(Contour):
             raise UsageError(f"contour is rtstruct or seg, not {self.contour!r}")
+        if self.spacing is not None and not self.spacing > 0:
+            raise UsageError(f"spacing is a pixel's side in mm, above 0, not {self.spacing:g}")
         if self.kvp is not None and not 1 <= self.kvp <= 1000:
             raise UsageError(f"kvp is a tube voltage in kV such as 120, not {self.kvp:g}")
 
+    def grid(self, grid: Grid) -> Grid:
+        """The grid of what is written, of a result on the MR's."""
+        return grid if self.spacing is None else respaced_grid(grid, self.spacing)
+
+    def of(self, result: Result) -> Result:
+        """The result as it is written."""
+        if self.spacing is None:
+            return result
+        grid = self.grid(result.source.volume.grid)
+        return replace(
+            result,
+            source=respaced(result.source, self.spacing),
+            mean_hu=result.mean_hu.resample(grid, fill=AIR_HU),
+            std_hu=result.std_hu.resample(grid, fill=0.0),
+        )
+
     def bytes_needed(self, grid: Grid) -> int:
-        """What the files of a result on this grid take at most."""
-        voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
+        """What the files of a result on the MR's grid take at most; UsageError where the spacing does not suit it."""
+        voxels = math.prod(self.grid(grid).shape)
         besides = _BYTES_BESIDES + self.page * _BYTES_OF_PAGES
         return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + besides
 

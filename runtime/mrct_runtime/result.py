@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,17 +110,19 @@ class Result:
             raise not_writable(folder.target, error) from error
 
     def _write_images(self, folder: Path, outputs: Outputs) -> None:
-        derivation = self._derivation()
+        derivation = replace(self._derivation(), spacing_mm=outputs.spacing)
+        shown = outputs.of(self)
+        source = shown.source
         place = folder / CT_FOLDER
         place.mkdir()
-        ct = write_ct_series(self.mean_hu, self.source, place, derivation, kvp=outputs.kvp)
-        write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
-        write_nifti(self.mean_hu, folder / NIFTI)
-        write_nifti(self.std_hu, folder / STD_NIFTI)
-        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
-        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
+        ct = write_ct_series(shown.mean_hu, source, place, derivation, kvp=outputs.kvp)
+        write_parametric_map(shown.std_hu, source, folder / STD_MAP, derivation)
+        write_nifti(shown.mean_hu, folder / NIFTI)
+        write_nifti(shown.std_hu, folder / STD_NIFTI)
+        mean, std = shown.mean_hu.canonical(), shown.std_hu.canonical()
+        write_slice(source.volume.canonical(), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
-        write_besides(self, ct, outputs, folder, derivation)
+        write_besides(shown, ct, outputs, folder, derivation)
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training

@@ -95,6 +95,9 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
     adopt(result, source, derivation)
     result.SeriesDescription = UNCERTAINTY
     result.SyntheticData = "YES"
+    for frame in result.PerFrameFunctionalGroupsSequence:
+        for item in frame.DerivationImageSequence[0].SourceImageSequence:
+            item.SpatialLocationsPreserved = derivation.locations_preserved
     return result
 
 

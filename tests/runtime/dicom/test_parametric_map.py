@@ -79,11 +79,11 @@ def test_it_belongs_to_the_patient_study_and_frame_of_the_mr(written):
     ):
         assert image[keyword] == source.headers[0][keyword], keyword
     referenced = {
-        item.ReferencedSOPInstanceUID
+        (item.ReferencedSOPInstanceUID, item.SpatialLocationsPreserved)
         for frame in image.PerFrameFunctionalGroupsSequence
         for item in frame.DerivationImageSequence[0].SourceImageSequence
     }
-    assert referenced == {header.SOPInstanceUID for header in source.headers}
+    assert referenced == {(header.SOPInstanceUID, "YES") for header in source.headers}
 
 
 def test_dciodvfy_finds_no_error(written):
