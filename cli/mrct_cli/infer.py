@@ -154,7 +154,9 @@ def infer(
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
-    place = out or Path(f"{study.resolve().name}-sct")
+    # studies' folders are often named after patients
+    name = "deidentified" if wanted.deidentify else study.resolve().name
+    place = out or Path(f"{name}-sct")
     _refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,

@@ -35,6 +35,11 @@ _FLAGS = (
         help="Resample mean and deviation to square pixels of this side, on the MR's own slices. [the MR's pixels]",
     ),
     click.option(
+        "--deidentify",
+        is_flag=True,
+        help="Write no name, date or UID of the patient and the study (PS3.15 basic profile). Pixels stay: a face is a face.",
+    ),
+    click.option(
         "--kvp",
         type=float,
         metavar="KV",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from mrct_runtime.contours import body
+from mrct_runtime.dicom.deidentifying import deidentified
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.page import write_pages
 from mrct_runtime.dicom.respacing import respaced, respaced_grid
@@ -50,6 +51,8 @@ class Outputs:
     spacing: float | None = None
     """The side in mm of the square pixels that mean and deviation are resampled to, on the MR's own slices; the deviation like
     any image, so between pixels it is that of neither."""
+    deidentify: bool = False
+    """Names, dates and UIDs of the patient and the study are in no file."""
     kvp: float | None = None
     """The tube voltage, in kV, that the CT series claims; without it KVP is empty, as there was no tube."""
 
@@ -76,6 +79,14 @@ class Outputs:
             mean_hu=result.mean_hu.resample(grid, fill=AIR_HU),
             std_hu=result.std_hu.resample(grid, fill=0.0),
         )
+
+    def nameless(self, result: Result) -> Result:
+        """The result, of a source that names nobody where that was asked for."""
+        if not self.deidentify:
+            return result
+        # a warning may name the series as its scanner's user did
+        warnings = tuple(line.replace(str(result.source), "the series") for line in result.warnings)
+        return replace(result, source=deidentified(result.source), warnings=warnings)
 
     def bytes_needed(self, grid: Grid) -> int:
         """What the files of a result on the MR's grid take at most; UsageError where the spacing does not suit it."""

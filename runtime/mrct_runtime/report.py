@@ -30,6 +30,8 @@ _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxr
 def write_run(result: Result, folder: Path, command: Sequence[str], wanted: Outputs) -> None:
     """Writes run.json beside the finished files of a folder, whose digests it lists."""
     content = _content(result, command)
+    if wanted.deidentify:
+        content["finished"] = None
     content |= {"written": asdict(wanted), "outputs": _digests(folder)}
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")

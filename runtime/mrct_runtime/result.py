@@ -103,14 +103,16 @@ class Result:
     ) -> None:
         """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
         wanted = outputs or Outputs()
+        named = wanted.nameless(self)
         try:
-            self._write_images(folder.partial, wanted)
-            write_run(self, folder.partial, command, wanted)
+            named.write_images(folder.partial, wanted)
+            write_run(named, folder.partial, command, wanted)
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
-    def _write_images(self, folder: Path, outputs: Outputs) -> None:
-        derivation = replace(self._derivation(), spacing_mm=outputs.spacing)
+    def write_images(self, folder: Path, outputs: Outputs) -> None:
+        """Every file but run.json, into a folder that has none of them."""
+        derivation = self._derivation(outputs)
         shown = outputs.of(self)
         source = shown.source
         place = folder / CT_FOLDER
@@ -124,14 +126,14 @@ class Result:
         write_montage(mean, std, folder / MONTAGE)
         write_besides(shown, ct, outputs, folder, derivation)
 
-    def _derivation(self) -> Derivation:
+    def _derivation(self, outputs: Outputs) -> Derivation:
         training = self.model.manifest.training
         text = f"Model trained on: {training.data}. {self.sampling.sampler!r}."
         if self.started is not None:
             text += f" Started from {self.started}."
         if fitted := self.uncertainty.recalibration:
             text += f" Deviation recalibrated on {fitted.subjects} subjects: {fitted.data}."
-        return Derivation(
+        made = Derivation(
             software_version=__version__,
             bundle=self.model.manifest.name,
             bundle_sha256=self.model.sha256,
@@ -140,7 +142,9 @@ class Result:
             seed=self.sampling.seed,
             text=text,
             recalibrated=self.uncertainty.recalibration is not None,
+            spacing_mm=outputs.spacing,
         )
+        return replace(made, made_at=None) if outputs.deidentify else made
 
 
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:

@@ -88,6 +88,7 @@ class Derivation:
     `mc` are the fewest and the most samples of a slice.
     text is the sentence for DerivationDescription: what the model is and how it was sampled. `recalibrated` tells
     that the deviation is not the samples' own, `spacing_mm` that the images were resampled to square pixels.
+    Without `made_at` no object tells when it was made.
     """
 
     software_version: str
@@ -99,14 +100,16 @@ class Derivation:
     text: str = ""
     recalibrated: bool = False
     spacing_mm: float | None = None
-    made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone(), repr=False)
+    made_at: datetime | None = field(
+        default_factory=lambda: datetime.now(tz=UTC).astimezone(), repr=False
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.mc[0] <= self.mc[1]:
             raise UsageError(
                 f"a result is made of at least one sample a slice, not {self.mc[0]} to {self.mc[1]}"
             )
-        if self.made_at.tzinfo is None:
+        if self.made_at is not None and self.made_at.tzinfo is None:
             raise UsageError("the time of a derivation needs its time zone")
 
     @property
@@ -185,10 +188,10 @@ def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str)
     target.FrameOfReferenceUID = frame_of_reference_uid
 
 
-def local_time(source: Dataset, derivation: Derivation) -> datetime:
-    """The time of the derivation on the clock that the source's dates are written by."""
-    zone = _time_zone(source)
-    return derivation.made_at if zone is None else derivation.made_at.astimezone(zone)
+def local_time(source: Dataset, derivation: Derivation) -> datetime | None:
+    """The time of the derivation on the clock that the source's dates are written by; None where it is not to be told."""
+    zone, at = _time_zone(source), derivation.made_at
+    return at if zone is None or at is None else at.astimezone(zone)
 
 
 def inherit_thickness(target: Dataset, source: Dataset, spacing_mm: float) -> None:
@@ -198,11 +201,20 @@ def inherit_thickness(target: Dataset, source: Dataset, spacing_mm: float) -> No
         target.SliceThickness = decimal(round(spacing_mm, 6))
 
 
-def stamp(image: Dataset, at: datetime) -> None:
-    """Dates the instance, its series and its content, all to one moment."""
+def stamp(image: Dataset, at: datetime | None) -> None:
+    """Dates the instance, its series and its content, all to one moment; without one only what must have a date has one."""
     for event in ("InstanceCreation", "Series", "Content"):
-        setattr(image, f"{event}Date", at.strftime("%Y%m%d"))
-        setattr(image, f"{event}Time", at.strftime("%H%M%S.%f"))
+        date, time = f"{event}Date", f"{event}Time"
+        if at is not None:
+            setattr(image, date, at.strftime("%Y%m%d"))
+            setattr(image, time, at.strftime("%H%M%S.%f"))
+        elif event == "Content" and "NumberOfFrames" in image:
+            # type 1 of multi-frame images; no program made images then
+            setattr(image, date, "19000101")
+            setattr(image, time, "000000")
+        else:
+            image.pop(date, None)
+            image.pop(time, None)
 
 
 def code_item(code: Code) -> Dataset:
@@ -221,7 +233,7 @@ def reference_item(header: Dataset) -> Dataset:
     return item
 
 
-def equipment_items(source: Dataset, derivation: Derivation, at: datetime) -> list[Dataset]:
+def equipment_items(source: Dataset, derivation: Derivation, at: datetime | None) -> list[Dataset]:
     """ContributingEquipmentSequence: the MR scanner, then mrct with its version and the bundle's hash."""
     scanner = Dataset()
     scanner.PurposeOfReferenceCodeSequence = [code_item(ACQUISITION_EQUIPMENT)]
@@ -232,7 +244,8 @@ def equipment_items(source: Dataset, derivation: Derivation, at: datetime) -> li
     program.Manufacturer = MANUFACTURER
     program.ManufacturerModelName = MANUFACTURER
     program.SoftwareVersions = derivation.software_versions
-    program.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
+    if at is not None:
+        program.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
     program.ContributionDescription = derivation.description
     return [scanner, program]
 

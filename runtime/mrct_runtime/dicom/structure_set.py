@@ -49,7 +49,10 @@ def write_structure_set(
         made.OperatorsName = None
         made.StructureSetLabel = BODY
         made.StructureSetDescription = HOW
-        made.StructureSetDate, made.StructureSetTime = made.SeriesDate, made.SeriesTime
+        made.StructureSetDate, made.StructureSetTime = (
+            made.get("SeriesDate"),
+            made.get("SeriesTime"),
+        )
         made.ReferencedFrameOfReferenceSequence = [_frame(source, ct)]
         made.StructureSetROISequence = [_roi(source, derivation)]
         made.ROIContourSequence = [_contours(body, source, ct)]
