@@ -182,9 +182,12 @@ def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str)
     for keyword in PRESENT:
         if keyword not in target:
             setattr(target, keyword, None)
-    if not text(target, "BodyPartExamined") and "Laterality" not in target:
-        # Of a body part that may be one of a pair it must be told, if only that it is unknown.
-        target.Laterality = None
+    if not text(target, "Laterality"):
+        target.pop("Laterality", None)
+        if not text(target, "BodyPartExamined"):
+            # Of a body part that may be one of a pair it must be told, if only that it is unknown.
+            target.Laterality = None
+    _mend_age(target)
     target.FrameOfReferenceUID = frame_of_reference_uid
 
 
@@ -277,6 +280,14 @@ def _time_zone(source: Dataset) -> timezone | None:
         return None
     ahead = timedelta(hours=int(found[2]), minutes=int(found[3])) * (-1 if found[1] == "-" else 1)
     return timezone(ahead) if timedelta(hours=-12) <= ahead <= timedelta(hours=14) else None
+
+
+def _mend_age(target: Dataset) -> None:
+    """Writes an age such as 7Y with its three digits, and leaves out what is none."""
+    found = re.fullmatch(r"([0-9]{1,3})([DWMY])", text(target, "PatientAge"))
+    target.pop("PatientAge", None)
+    if found is not None:
+        target.PatientAge = f"{int(found[1]):03d}{found[2]}"
 
 
 def _replacing(sets: list[str]) -> str:

@@ -13,6 +13,7 @@ from mrct_runtime.dicom.derived import (
     PRESENT,
     UNCERTAINTY,
     Derivation,
+    decimal,
     equipment_items,
     inherit,
     inherit_study,
@@ -136,5 +137,7 @@ def geometry_only(header: Dataset, source: Series) -> Dataset:
     image.Modality = source.modality
     for keyword in PRESENT:
         setattr(image, keyword, None)
-    inherit_thickness(image, header, float(source.volume.grid.spacing_mm[0]))
+    spacing_mm = float(source.volume.grid.spacing_mm[0])
+    inherit_thickness(image, header, spacing_mm)
+    image.SpacingBetweenSlices = decimal(round(spacing_mm, 6))
     return image

@@ -17,7 +17,7 @@ from mrct_runtime.dicom.derived import (
     Derivation,
     series_number,
 )
-from mrct_runtime.dicom.header import silenced
+from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.naming import content_uid, series_uid
 from mrct_runtime.dicom.parametric_map import adopt, geometry_only
 from mrct_runtime.dicom.reading import Series
@@ -35,7 +35,7 @@ ENTIRE_BODY = Code("38266002", "SCT", "Entire body")
 def write_segmentation(
     body: Volume, source: Series, ct: WrittenSeries, path: Path, derivation: Derivation
 ) -> str:
-    """The SOP instance UID of the file written: one segment, BODY, of a mask [S, H, W]; a frame for each slice that has some."""
+    """The SOP instance UID of the file written: one segment, BODY, of a mask [S, H, W]; a frame a slice."""
     check_on_grid(body, source)
     with silenced():
         result = _segmentation(body, source, ct, derivation)
@@ -66,12 +66,17 @@ def _segmentation(
         manufacturer_model_name=MANUFACTURER,
         software_versions=derivation.software_versions[0],
         device_serial_number=derivation.bundle_sha256[:16] or "none",
+        # a reader's mask then has the shape of the CT
+        omit_empty_frames=False,
         content_label=BODY,
         content_description=CONTOUR,
         content_creator_name=MANUFACTURER,
     )
     adopt(made, source, derivation)
     made.SeriesDescription = CONTOUR
+    if not text(made, "Laterality"):
+        # the segment says what part of the body it is
+        made.pop("Laterality", None)
     return made
 
 
