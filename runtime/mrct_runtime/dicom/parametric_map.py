@@ -22,7 +22,7 @@ from mrct_runtime.dicom.derived import (
     series_number,
     stamp,
 )
-from mrct_runtime.dicom.header import silenced
+from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.naming import content_uid, series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
@@ -42,6 +42,10 @@ GEOMETRY = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+)
+# Body parts without a face; one that is not told may have one.
+FACELESS = frozenset(
+    {"ABDOMEN", "BLADDER", "CHEST", "HIP", "LSPINE", "PELVIS", "PROSTATE", "RECTUM", "UTERUS"}
 )
 # What is shown at first: grey up to 200 HU, the spread at the body's edge.
 SHOWN_HU = (100.0, 200.0)
@@ -84,7 +88,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         manufacturer_model_name=MANUFACTURER,
         software_versions=derivation.software_versions[0],
         device_serial_number=derivation.bundle_sha256[:16] or "none",
-        contains_recognizable_visual_features=False,
+        contains_recognizable_visual_features=text(first, "BodyPartExamined") not in FACELESS,
         real_world_value_mappings=[_in_hu()],
         voi_lut_transformations=[
             hd.VOILUTTransformation(window_center=SHOWN_HU[0], window_width=SHOWN_HU[1])

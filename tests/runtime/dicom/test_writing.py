@@ -1,4 +1,3 @@
-import re
 import warnings
 from dataclasses import replace
 from datetime import timedelta
@@ -7,7 +6,15 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from dicom_study import CANARY, FRAME_UID, STUDY_UID, make_grid, run_program, write_series
+from dicom_study import (
+    CANARY,
+    FRAME_UID,
+    STUDY_UID,
+    make_grid,
+    run_program,
+    validation_errors,
+    write_series,
+)
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
@@ -16,8 +23,6 @@ from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
 from mrct_runtime.volume import Volume
 
 DERIVATION = Derivation("1.2.3", "pelvis", "ab" * 32, "em, 500 steps", mc=(10, 10), seed=7)
-# The tag is younger than the dictionary of dicom3tools 2022; PS3.3 has it in the SOP Common module.
-YOUNGER_THAN_DCIODVFY = "(0x0008,0x001c)"
 GRID = make_grid((8, 12, 16), (3.0, 1.0, 1.25), (12, -4, 2))
 
 
@@ -173,17 +178,12 @@ def test_real_geometry_is_copied_digit_by_digit(real):
     assert b"2.003351e-010" in result.files[0].read_bytes()
 
 
-def _errors(report):
-    lines = [line for line in report.splitlines() if re.match(r"\s*Error", line)]
-    return [line for line in lines if YOUNGER_THAN_DCIODVFY not in line]
-
-
 def test_dciodvfy_finds_no_error(written):
     _, _, result, _ = written
     for path in (result.files[0], result.files[-1]):
         report = run_program("dciodvfy", path)
         assert "CTImage" in report
-        assert _errors(report) == []
+        assert validation_errors(report) == []
 
 
 def test_dciodvfy_finds_no_error_in_a_real_study(real):
@@ -191,7 +191,7 @@ def test_dciodvfy_finds_no_error_in_a_real_study(real):
     for path in result.files:
         report = run_program("dciodvfy", path)
         assert "CTImage" in report
-        assert _errors(report) == []
+        assert validation_errors(report) == []
 
 
 @pytest.mark.parametrize("bundle", ["pelvis", "pelvis2"])
@@ -282,7 +282,7 @@ def test_poor_headers_give_valid_files_all_the_same(tmp_path, elements):
     assert image.PatientName == source.headers[0].PatientName
     assert image.FrameOfReferenceUID == source.frame_of_reference_uid
     assert float(image.SliceThickness) == 3.0
-    assert _errors(run_program("dciodvfy", result.files[0])) == []
+    assert validation_errors(run_program("dciodvfy", result.files[0])) == []
 
 
 def test_values_that_break_the_rules_are_passed_on_untouched(tmp_path):
