@@ -152,6 +152,7 @@ def infer(
     )
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
+        wanted.grid(job.source.volume.grid)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
     # studies' folders are often named after patients

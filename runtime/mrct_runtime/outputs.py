@@ -65,7 +65,7 @@ class Outputs:
             raise UsageError(f"kvp is a tube voltage in kV such as 120, not {self.kvp:g}")
 
     def grid(self, grid: Grid) -> Grid:
-        """The grid of what is written, of a result on the MR's."""
+        """The grid of what is written, of a result on the MR's; UsageError where the spacing does not suit it."""
         return grid if self.spacing is None else respaced_grid(grid, self.spacing)
 
     def of(self, result: Result) -> Result:
@@ -89,7 +89,7 @@ class Outputs:
         return replace(result, source=deidentified(result.source), warnings=warnings)
 
     def bytes_needed(self, grid: Grid) -> int:
-        """What the files of a result on the MR's grid take at most; UsageError where the spacing does not suit it."""
+        """What the files of a result on the MR's grid take at most."""
         voxels = math.prod(self.grid(grid).shape)
         besides = _BYTES_BESIDES + self.page * _BYTES_OF_PAGES
         return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + besides

@@ -60,4 +60,5 @@ def test_a_deidentified_run_names_the_study_nowhere(studied, tmp_path):
 def test_nonsense_is_a_usage_error_before_anything_is_sampled(studied, tmp_path, flag, capsys):
     assert run(*studied, "out", *flag) == 2
     assert flag[0].removeprefix("--") in capsys.readouterr().err
+    assert run(*studied, "out", *flag, "--dry-run") == 2
     assert not (tmp_path / "out").exists()

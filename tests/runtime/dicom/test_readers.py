@@ -99,6 +99,23 @@ def test_dcentvfy_finds_one_patient_study_and_frame(saved):
     assert "Error" not in run_program("dcentvfy", *saved[3].rglob("*.dcm"))
 
 
+def test_only_a_deidentified_folder_holds_no_name_number_date_or_uid_of_the_source(source, saved):
+    _, _, wanted, folder = saved
+    telling = {
+        str(element.value).encode()
+        for header in source[1].headers
+        for element in header
+        if element.VR in {"UI", "PN", "DA", "DT"} or "ID" in element.keyword
+        if element.value and not str(element.value).startswith("1.2.840.10008.")
+    }
+    # shorter ones, such as the study's number 1, stand in any file
+    telling = {value for value in telling if len(value) > 4} - {b"19000101"}
+    contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    told = {value for value in telling if any(value in content for content in contents)}
+    assert bool(told) != wanted.deidentify
+    assert len(telling) > 5
+
+
 def test_dcmdump_prints_every_object_and_the_geometry_of_the_source(saved):
     _, written, _, folder = saved
     for path in folder.rglob("*.dcm"):
