@@ -11,6 +11,7 @@ import click
 
 from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
+from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
@@ -103,6 +104,7 @@ _PLACEHOLDERS = {
     help="The true CT of this MR, a DICOM folder or a volume's file; the report compares it.",
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@output_flags
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
@@ -130,7 +132,7 @@ def infer(
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
-    **_engine: object,
+    **_others: object,
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
@@ -143,10 +145,11 @@ def infer(
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.dicom.reference import read_reference
-    from mrct_runtime.result import REPORT, bytes_needed, claim
+    from mrct_runtime.result import REPORT, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
+    wanted = outputs(context)
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
         sampler=sampler or bundle.sampler,
@@ -164,10 +167,13 @@ def infer(
     )
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
+        wanted.check(job.source)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         _warn(job.warnings)
         return
-    place = out or Path(f"{_stem(study)}-sct")
+    # studies' folders are often named after patients
+    name = "deidentified" if wanted.deidentify else _stem(study)
+    place = out or Path(f"{name}-sct")
     _refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,
@@ -175,7 +181,8 @@ def infer(
     ):
         job = prepare(bundle, study, settings, series=series)
         truth = None if reference is None else read_reference(reference, job.source)
-        folder.require(bytes_needed(job.source.volume))
+        wanted.check(job.source)
+        folder.require(wanted.bytes_needed(job.source.volume.grid) + job.journal_bytes)
         for line in plan_lines(job):
             tell(line)
         with (
@@ -188,7 +195,7 @@ def infer(
                 )
             with progress_on_stderr(job, quiet=quiet) as watch:
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
-        result.write(folder, anonymous(context, _PLACEHOLDERS), truth)
+        result.write(folder, anonymous(context, _PLACEHOLDERS), wanted, truth)
         folder.commit()
     _warn(result.warnings)
     if not quiet:

@@ -18,6 +18,7 @@ from mrct_runtime import __version__
 from mrct_runtime.dicom.frames import instance_name
 
 if TYPE_CHECKING:
+    from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
 
 RUN: Final = "run.json"
@@ -28,10 +29,17 @@ _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxr
 
 
 def write_run(
-    result: Result, folder: Path, command: Sequence[str], findings: Mapping[str, Any]
+    result: Result,
+    folder: Path,
+    command: Sequence[str],
+    wanted: Outputs,
+    findings: Mapping[str, Any],
 ) -> None:
     """Writes run.json beside the finished files of a folder, whose digests it lists; `findings` are the report's."""
-    content = {**_content(result, command), **findings, "outputs": _digests(folder)}
+    content = {**_content(result, command), **findings}
+    if wanted.deidentify:
+        content["finished"] = None
+    content |= {"written": asdict(wanted), "outputs": _digests(folder)}
     content["sha256"] = digest_of_run(content)
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")

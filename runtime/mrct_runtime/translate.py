@@ -192,6 +192,11 @@ class Job:
         return self.sampling.sampler.evaluations * self.sampling.mc * len(self.condition.array)
 
     @property
+    def journal_bytes(self) -> int:
+        """What the journal of a whole run takes: mean and deviation in float64."""
+        return 16 * self.condition.array.size
+
+    @property
     def uncertainty(self) -> Uncertainty:
         """Whether and how the deviation is recalibrated."""
         fitted, raw = self.bundle.manifest.uncertainty, self.settings.raw_uncertainty

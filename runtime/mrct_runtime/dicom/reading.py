@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from mrct_runtime.dicom.geometry import stacked
 from mrct_runtime.dicom.grouping import SeriesGroup
@@ -16,6 +15,7 @@ from mrct_runtime.dicom.image_file import Unusable
 from mrct_runtime.dicom.pixels import pixels
 from mrct_runtime.dicom.scanning import Scan, scan
 from mrct_runtime.dicom.selection import Verdict, choose_mr, refuse_several_studies
+from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.errors import InputRejectedError, SeriesError
 from mrct_runtime.volume import SAME_GRID_MM, Grid, Volume
 
@@ -111,7 +111,7 @@ def read_series(group: SeriesGroup) -> Series:
         modality=group.modality,
         headers=tuple(group.headers[i] for i in order),
         volume=Volume(array, grid),
-        frame_of_reference_uid=frame or str(generate_uid(prefix=None)),
+        frame_of_reference_uid=frame or content_uid("frame of reference", group.uid),
         notes=notes,
     )
 
