@@ -31,7 +31,7 @@ STUDY, RESULT = "study", "result"
 """Inside the folder of a study or job: the instances, and what the translation wrote."""
 
 _LOCK = "lock"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
