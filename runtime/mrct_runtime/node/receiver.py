@@ -22,7 +22,7 @@ from mrct_runtime.node.instance import (
     examined,
     transfer_syntaxes,
 )
-from mrct_runtime.node.journal import Tell
+from mrct_runtime.node.journal import Fact, Tell
 from mrct_runtime.node.listening import METER, guarded_server
 from mrct_runtime.node.network import abort_all, pynetdicom, settled
 from mrct_runtime.node.room import Room
@@ -31,6 +31,7 @@ from mrct_runtime.node.tls import server_context
 SUCCESS: Final = 0x0000
 _NOT_AUTHORISED: Final = 0x0124
 _POLL_S: Final = 0.1
+_FEW_CLASSES: Final = 3
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -77,10 +78,14 @@ class Reception:
             self._refuse(event, "unknown address")
             event.assoc.abort()
             return
-        others = {str(context.abstract_syntax) for context in event.assoc.rejected_contexts}
-        for class_uid in sorted(others)[:3]:
+        others = sorted({str(context.abstract_syntax) for context in event.assoc.rejected_contexts})
+        why = "SOP class or transfer syntax not taken"
+        if len(others) > _FEW_CLASSES:  # a peer that offers whatever it may ever want to send
+            self._refuse(event, why, classes=len(others))
+            return
+        for class_uid in others:
             shown = class_uid if _UID.fullmatch(class_uid) else "invalid"
-            self._refuse(event, "SOP class or transfer syntax not taken", sop_class=shown)
+            self._refuse(event, why, sop_class=shown)
 
     def closed(self, event: Any) -> None:
         """Removes the half of an instance that a broken association left, and tells of it."""
@@ -111,7 +116,7 @@ class Reception:
         requestor = event.assoc.requestor
         return self.config.allows(requestor.ae_title, str(requestor.address))
 
-    def _refuse(self, event: Any, why: str, **facts: str) -> None:
+    def _refuse(self, event: Any, why: str, **facts: Fact) -> None:
         requestor = event.assoc.requestor
         title = "".join(c if c.isalnum() or c in "-_. " else "?" for c in str(requestor.ae_title))
         self.tell("refused", why=why, caller=title[:16], address=str(requestor.address), **facts)
