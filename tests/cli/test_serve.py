@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from dicom_network import config, echo, free_port
@@ -11,6 +12,7 @@ from tiny_bundle import write_tiny_bundle
 from mrct_cli import boundary, main
 from mrct_cli.serve import configured
 from mrct_runtime.node import network
+from mrct_runtime.node.configuration import Limits
 
 LEAST = ("--caller", "PEER", "--destination", "PACS@127.0.0.1:104")
 
@@ -46,6 +48,14 @@ def test_flags_take_precedence_over_the_file(tmp_path):
         "::1",
         105,
     )
+
+
+def test_the_example_is_a_configuration():
+    example = Path(__file__).resolve().parents[2] / "examples" / "node.toml"
+    made = configured(example, {})
+    assert made.limits == Limits()
+    assert (made.quiet_s, made.max_age_s, made.keep_days) == (30, 3600, 7)
+    assert made.allows("ORTHANC", "127.0.0.1")
 
 
 @pytest.mark.parametrize(

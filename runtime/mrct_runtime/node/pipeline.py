@@ -122,9 +122,11 @@ class Pipeline:
             job.moved(self.spool, QUEUED)
 
     def _fail(self, job: Job) -> None:
-        record = job.rewrite(finished=time.time())
+        """Puts a job aside as one that may be put back by hand: its failures do not count any more."""
+        failures = job.record.failures
+        record = job.rewrite(failures=0, not_before=0.0, finished=time.time())
         job.moved(self.spool, FAILED)
-        self.tell("failed", study=record.study_uid, job=job.serial, failures=record.failures)
+        self.tell("failed", study=record.study_uid, job=job.serial, failures=failures)
 
     def _count(self, job: Job, outcome: Outcome, retries: Retries) -> None:
         failures = job.record.failures + 1

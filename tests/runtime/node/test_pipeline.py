@@ -15,6 +15,7 @@ from mrct_runtime.node.pipeline import Outcome, Pipeline
 from mrct_runtime.node.spool import DONE, FAILED, JOB_STATES, QUEUED, RUNNING, SENDING, claimed
 
 AT_ONCE = Retries(attempts=3, first_s=1e-3, longest_s=1e-3)
+TWICE = Retries(attempts=2, first_s=1e-3, longest_s=1e-3)
 LATER = Retries(attempts=3, first_s=3600, longest_s=3600)
 
 
@@ -97,8 +98,20 @@ def test_after_so_many_failures_a_job_is_given_up_and_its_reason_is_kept(pipelin
         pipeline.translate_next(lambda job: Outcome("retry", "exit code 7", "no GPU"), AT_ONCE)
     assert states(pipeline) == [FAILED]
     (job,) = jobs(pipeline.spool, FAILED)
-    assert (job.record.failures, job.record.reason) == (3, "no GPU")
+    assert job.record.reason == "no GPU"
     assert "no GPU" not in str(told)
+    assert [event["failures"] for event in told if event["event"] == "failed"] == [3]
+
+
+def test_a_failed_job_that_is_put_back_by_hand_is_tried_as_a_new_one(pipeline):
+    queue(pipeline, "1")
+    for state in (QUEUED, FAILED):
+        pipeline.translate_next(lambda job: Outcome("retry", "busy"), TWICE)
+        time.sleep(0.002)
+        assert states(pipeline) == [state]
+    next(jobs(pipeline.spool, FAILED)).moved(pipeline.spool, QUEUED)
+    pipeline.translate_next(lambda job: Outcome("retry", "busy"), TWICE)
+    assert states(pipeline) == [QUEUED]
 
 
 def test_what_never_can_be_translated_is_given_up_at_once(pipeline):
