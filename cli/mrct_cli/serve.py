@@ -60,9 +60,9 @@ def serve(config: Path | None, **flags: Any) -> None:
     Nothing acknowledged is lost and no study is translated twice, also after kill -9: the queue lies in --spool. Events go
     to the standard error, with UIDs and counts, without patient data. For research use only.
     """
-    from mrct_runtime.node.journal import Journal
+    from mrct_runtime.node.journal import Journal, place_of
     from mrct_runtime.node.network import pynetdicom
-    from mrct_runtime.node.service import Node, place_of
+    from mrct_runtime.node.service import Node
 
     settings = configured(config, flags)
     pynetdicom()
@@ -72,7 +72,8 @@ def serve(config: Path | None, **flags: Any) -> None:
     node = Node(settings, _INFER, tell)
 
     def thread_failed(arguments: threading.ExceptHookArgs) -> None:
-        if arguments.exc_value is not None:
+        # of a connection that is cut off while the node stops nothing is to be told
+        if arguments.exc_value is not None and not node.stopping.is_set():
             kind = arguments.exc_type.__name__
             tell("internal", error=kind, at=place_of(arguments.exc_value))
 

@@ -1,12 +1,14 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from dicom_network import config, echo, free_port
+from dicom_network import ADDRESS, associate, config, echo, free_port
+from pydicom.uid import MRImageStorage
 from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary, main
@@ -100,12 +102,19 @@ def test_a_signal_stops_a_node_within_ten_seconds(sent, code, tmp_path):
     with started(*words, "--", "--mc", "2") as node:
         first = json.loads(node.stderr.readline())
         assert first["event"] == "listening"
-        assert echo(config(spool, port=port)) == 0
+        settings = config(spool, port=port)
+        assert echo(settings) == 0
+        peers = [socket.create_connection((ADDRESS, port)) for _ in range(2)]
+        peers[1].sendall(b"\x01\x00\x00\x00\x01\x00and no more")
+        idle = associate(settings, [(MRImageStorage, "1.2.840.10008.1.2")])
         start = time.monotonic()
         node.send_signal(sent)
         rest = [json.loads(line)["event"] for line in node.stderr]
         assert node.wait(20) == code
         assert time.monotonic() - start < 10
+    idle.abort()
+    for peer in peers:
+        peer.close()
     assert rest == ["stopping", "stopped"]
 
 

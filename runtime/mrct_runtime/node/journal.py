@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import threading
+import traceback
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol, TextIO, TypeAlias
 
 Fact: TypeAlias = str | int | float
@@ -45,3 +47,9 @@ def _shown(fact: Fact) -> str:
     """The fact; in quotes where it could be taken for more than one."""
     text = f"{fact:g}" if isinstance(fact, float) else str(fact)
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+def place_of(error: BaseException) -> str:
+    """File and line where it was raised: an error's own words may quote patient data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

@@ -22,7 +22,7 @@ from mrct_runtime.node.instance import (
     examined,
     transfer_syntaxes,
 )
-from mrct_runtime.node.journal import Fact, Tell
+from mrct_runtime.node.journal import Fact, Tell, place_of
 from mrct_runtime.node.listening import METER, guarded_server
 from mrct_runtime.node.network import abort_all, pynetdicom, settled
 from mrct_runtime.node.room import Room
@@ -59,6 +59,9 @@ class Reception:
         except OSError as error:
             self._refuse(event, f"disk: {type(error).__name__}", status=f"{OUT_OF_RESOURCES:04X}")
             return OUT_OF_RESOURCES
+        except Exception as error:  # noqa: BLE001 - no object may end the node, and none passes unexamined
+            self.tell("internal", error=type(error).__name__, at=place_of(error))
+            return NOT_UNDERSTOOD
         return SUCCESS
 
     def rejected(self, event: Any) -> None:

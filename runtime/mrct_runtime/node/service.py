@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from mrct_runtime.node.configuration import NodeConfig
 from mrct_runtime.node.health import Health, answering
 from mrct_runtime.node.incoming import Incoming
 from mrct_runtime.node.inference import Inference
-from mrct_runtime.node.journal import Tell
+from mrct_runtime.node.journal import Tell, place_of
 from mrct_runtime.node.listening import associations_alive
 from mrct_runtime.node.pipeline import Pipeline
 from mrct_runtime.node.receiver import Reception, receiving
@@ -153,9 +151,3 @@ class Node:
         with suppress(OSError):
             write_json(spool.root / HEALTH, {**health(), "ok": False, "fault": "stopped"})
         self.tell("stopped")
-
-
-def place_of(error: BaseException) -> str:
-    """File and line where it was raised: an error's own words may quote patient data."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

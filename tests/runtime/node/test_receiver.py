@@ -16,6 +16,7 @@ from pydicom.uid import (
     MRImageStorage,
     RLELossless,
 )
+from pynetdicom.dsutils import encode
 
 from mrct_runtime.errors import OutputError, UsageError
 from mrct_runtime.node.room import Room
@@ -221,6 +222,65 @@ def test_garbage_ends_its_own_connection_alone(spool):
                 raw.sendall(garbage)
         assert echo(settings) == STORED
         assert log.events("internal") == []
+
+
+def unit(kind, body):
+    return struct.pack(">BBI", kind, 0, len(body)) + body
+
+
+def value(context, flags, content):
+    return unit(4, struct.pack(">IBB", len(content) + 2, context, flags) + content)
+
+
+def command(**changes):
+    """A C-STORE request, with these elements changed or (None) left out."""
+    request = {
+        "AffectedSOPClassUID": MRImageStorage,
+        "CommandField": 0x0001,
+        "MessageID": 1,
+        "Priority": 0,
+        "CommandDataSetType": 1,
+        "AffectedSOPInstanceUID": "1.2.3",
+    }
+    elements = pydicom.Dataset()
+    for keyword, content in {**request, **changes}.items():
+        if content is not None:
+            setattr(elements, keyword, content)
+    return encode(elements, True, True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        value(1, 3, command(CommandField=None)),
+        value(1, 3, command(CommandField=0x7777)),
+        value(1, 3, command(CommandDataSetType=None)),
+        value(1, 3, command(CommandDataSetType=0x0101)),
+        value(1, 3, command(AffectedSOPInstanceUID=None)) + value(1, 2, bytes(50)),
+        value(1, 3, command()) + value(1, 2, bytes(50)),
+        value(9, 3, command()) + value(9, 2, bytes(50)),
+        value(1, 3, b"\xff" * 40),
+        value(1, 2, b"data before its command"),
+        unit(4, bytes(4)),
+        unit(4, b""),
+        unit(1, b""),
+    ],
+    ids=range(12),
+)
+def test_a_malformed_message_is_not_taken_and_ends_nothing_but_its_association(malformed, spool):
+    timeouts = {"association_s": 1.0, "network_s": 1.0, "message_s": 1.0}
+    settings = quiet(spool, limits=timeouts)
+    others = set(threading.enumerate())
+    with running(settings):
+        association = associate(settings, [(MRImageStorage, "1.2.840.10008.1.2")])
+        association.dul.socket.socket.sendall(malformed)
+        wait(lambda: not any("Acceptor" in t.name for t in {*threading.enumerate()} - others))
+        association.abort()
+        assert echo(settings) == STORED
+        assert held(spool) == []
 
 
 def test_a_peer_that_vanishes_within_an_image_leaves_nothing(spool, images):
