@@ -141,6 +141,8 @@ def _guarded(transport: Any, meter: MessageMeter, longest_s: float) -> Callable[
         meter.add(size)
         found, deadline = bytearray(), time.monotonic() + longest_s
         sock: socket.socket = transport.socket
+        # a peer that waits for the acknowledgement of a first part would wait 40 ms for each image
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         while len(found) < size:
             piece = sock.recv(min(size - len(found), 1 << 16))
             if not piece:
