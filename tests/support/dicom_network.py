@@ -116,16 +116,19 @@ def echo(settings, **how):
 class Destination:
     """Keeps what it is sent: the data set of every SOP Instance UID, and in which association each came."""
 
-    def __init__(self, classes, status=lambda image: 0x0000):
+    def __init__(self, classes, status=lambda image: 0x0000, *, syntax=None, ssl_context=None):
         self.images, self.arrivals = {}, []
         self._status = status
         entity = AE(DESTINATION)
         entity.require_called_aet = True
         for kind in classes:
-            entity.add_supported_context(kind)
+            entity.add_supported_context(kind, syntax)
         self.port = free_port()
         self._server = entity.start_server(
-            (ADDRESS, self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+            (ADDRESS, self.port),
+            block=False,
+            ssl_context=ssl_context,
+            evt_handlers=[(evt.EVT_C_STORE, self._store)],
         )
 
     def _store(self, event):

@@ -108,22 +108,33 @@ def guarded_server(config: NodeConfig, room: Room, tell: Tell) -> type[Any]:
         ) -> None:
             super().__init__(ae, address, ae_title, contexts, None, evt_handlers, GuardedHandler)
             self.handshake = ssl_context
+            self.handshakes = threading.BoundedSemaphore(limits.associations + _SPARE_CONNECTIONS)
 
         def verify_request(self, request: Any, client_address: Any) -> bool:
             del request
             return doorkeeper.lets_in(str(client_address[0]))
 
         def process_request_thread(self, request: Any, client_address: Any) -> None:
-            request.settimeout(limits.association_s)
-            if self.handshake is not None:
-                try:
-                    request = self.handshake.wrap_socket(request, server_side=True)
-                except OSError:
-                    tell("refused", why="no TLS", address=str(client_address[0]))
-                    self.shutdown_request(request)
-                    return
-            request.settimeout(limits.network_s)
-            super().process_request_thread(request, client_address)
+            try:
+                secured = self.secured(request)
+            except OSError:
+                tell("refused", why="no TLS", address=str(client_address[0]))
+                self.shutdown_request(request)
+                return
+            secured.settimeout(limits.network_s)
+            super().process_request_thread(secured, client_address)
+
+        def secured(self, request: Any) -> Any:
+            """The connection after its handshake, of which only so many are under way at once."""
+            if self.handshake is None:
+                return request
+            if not self.handshakes.acquire(blocking=False):
+                raise OSError("too many handshakes")
+            try:
+                request.settimeout(limits.association_s)
+                return self.handshake.wrap_socket(request, server_side=True)
+            finally:
+                self.handshakes.release()
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             del request

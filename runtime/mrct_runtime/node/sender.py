@@ -84,7 +84,7 @@ class Sender:
         entity.dimse_timeout = limits.message_s
         entity.network_timeout = limits.network_s
         for class_uid in classes:
-            # either one alone, so that a destination's choice of the default syntax is not forced on it
+            # the destination takes one of the two; a file of the other is sent in it, with the same values
             entity.add_requested_context(
                 class_uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
             )

@@ -1,7 +1,6 @@
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import time
 
@@ -149,6 +148,17 @@ def test_an_instance_that_is_too_large_is_refused_and_logged(spool, images):
     with running(settings) as log:
         assert send(settings, images[:1]) == [0xC000]
         assert refusals(log)[0].endswith("bytes are too many")
+
+
+def test_an_instance_that_does_not_end_is_cut_off_and_logged(spool, images):
+    settings = quiet(spool, limits={"instance_bytes": 100_000})
+    images[0].PixelData = bytes(4_000_000)
+    with running(settings) as log:
+        association = associate(settings, [(MRImageStorage, ExplicitVRLittleEndian)])
+        assert "Status" not in association.send_c_store(images[0])
+        wait(lambda: refusals(log) == ["association ended within an instance"])
+        assert list((spool / "receiving").iterdir()) == []
+        assert send(settings, images[1:]) == [STORED] * 2
 
 
 def test_a_study_with_too_many_instances_is_refused_and_logged(spool, images):
@@ -325,30 +335,6 @@ def test_a_port_that_is_taken_is_told(spool):
             pass
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """An authority and, signed by it, a certificate for 127.0.0.1; another authority with a certificate of its own."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words):
-        done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=False)
-        if done.returncode:
-            pytest.skip("openssl makes no certificates here")
-
-    for name in ("good", "bad"):
-        new = ("-newkey", "rsa:2048", "-nodes", "-days", "2")
-        openssl(
-            "req", "-x509", *new, "-subj", f"/CN={name}", "-keyout", f"{name}-ca.key",
-            "-out", f"{name}-ca.pem",
-        )  # fmt: skip
-        openssl(
-            "req", "-x509", *new, "-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1",
-            "-CA", f"{name}-ca.pem", "-CAkey", f"{name}-ca.key", "-keyout", f"{name}.key",
-            "-out", f"{name}.pem",
-        )  # fmt: skip
-    return folder
-
-
 def tls(folder, name):
     names = {"certificate": f"{name}.pem", "key": f"{name}.key", "authority": "good-ca.pem"}
     return {field: folder / file for field, file in names.items()}
@@ -386,6 +372,18 @@ def test_a_peer_that_is_silent_in_the_handshake_keeps_nobody_waiting(spool, cert
         assert echo(settings, **good) == STORED
         assert time.monotonic() - start < 1
         wait(lambda: refusals(log) == ["no TLS"])
+
+
+def test_a_flood_of_silent_handshakes_is_cut_off(spool, certificates):
+    limits = {"association_s": 2.0, "associations": 2}
+    settings = quiet(spool, tls=tls(certificates, "good"), limits=limits)
+    with running(settings) as log:
+        flood = [socket.create_connection((ADDRESS, settings.port)) for _ in range(40)]
+        wait(lambda: refusals(log).count("no TLS") >= 30, 1.5)
+        wait(lambda: refusals(log).count("no TLS") == 40)
+        for one in flood:
+            one.close()
+        assert echo(settings, tls_args=(client(certificates, "good"), ADDRESS)) == STORED
 
 
 def test_a_certificate_that_does_not_fit_its_key_is_told(spool, certificates):

@@ -1,14 +1,25 @@
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections import Counter
 
 import pydicom
 import pytest
-from dicom_network import ADDRESS, Destination, config, echo, free_port, running, send, wait
+from dicom_network import (
+    ADDRESS,
+    Destination,
+    associate,
+    config,
+    echo,
+    free_port,
+    running,
+    send,
+    wait,
+)
 from dicom_study import CANARY, STUDY_UID, make_grid, write_series
 from fake_infer import FILES
-from pydicom.uid import CTImageStorage, MRImageStorage, ParametricMapStorage
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, MRImageStorage, ParametricMapStorage
 
 from mrct_runtime.node.spool import JOB_STATES, claimed
 
@@ -129,7 +140,19 @@ def test_what_was_acknowledged_is_not_sent_again(spool, images):
     assert len(stored) == len(FILES)
 
 
-@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007])
+def test_a_destination_that_takes_the_default_transfer_syntax_alone_gets_it(spool, images):
+    with Destination(CLASSES, syntax=ImplicitVRLittleEndian) as destination:
+        settings = config(spool, destination.port)
+        with running(settings) as log:
+            send(settings, images)
+            wait(lambda: ended(log) == ["done"])
+    syntaxes = {image.file_meta.TransferSyntaxUID for image in destination.images.values()}
+    assert syntaxes == {ImplicitVRLittleEndian}
+    written = {str(pydicom.dcmread(p).SOPInstanceUID) for p in spool.glob("done/*/result/**/*.dcm")}
+    assert set(destination.images) == written
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB007])
 def test_a_warning_counts_as_stored(status, spool, images):
     with Destination(CLASSES, lambda image: status) as destination:
         settings = config(spool, destination.port)
@@ -182,6 +205,26 @@ def test_a_stop_puts_a_translation_back_in_the_queue(spool, images):
         pass
 
 
+@pytest.mark.parametrize(("shown", "ending"), [("good", "done"), ("bad", "retry")])
+def test_a_destination_with_tls_shows_a_certificate_of_the_authority(
+    shown, ending, spool, images, certificates
+):
+    theirs = ssl.create_default_context(
+        ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "good-ca.pem")
+    )
+    theirs.load_cert_chain(certificates / f"{shown}.pem", certificates / f"{shown}.key")
+    theirs.verify_mode = ssl.CERT_REQUIRED
+    names = {"certificate": "good.pem", "key": "good.key", "authority": "good-ca.pem"}
+    tls = {**{field: certificates / name for field, name in names.items()}, "receive": False}
+    with Destination(CLASSES, ssl_context=theirs) as destination:
+        settings = config(spool, destination.port, tls=tls)
+        with running(settings) as log:
+            send(settings, images)
+            wait(lambda: ended(log))
+            assert ended(log)[0] == ending
+    assert bool(destination.images) is (ending == "done")
+
+
 def test_health_is_told_by_http_on_loopback_and_in_a_file(spool, images):
     port = free_port()
     settings = config(spool, health_port=port, infer=["--sleep=60"])
@@ -207,8 +250,6 @@ def test_a_node_without_room_says_so_with_503(spool):
 
 def test_no_class_but_mr_is_ever_taken(spool):
     settings = config(spool)
-    from dicom_network import associate
-
     with running(settings):
         contexts = [(kind, "1.2.840.10008.1.2") for kind in (*CLASSES, MRImageStorage)]
         association = associate(settings, contexts)
