@@ -13,6 +13,7 @@ from pydicom.uid import (
 )
 
 from mrct_runtime.node.instance import (
+    CLASSES,
     NOT_UNDERSTOOD,
     OTHER_CLASS,
     RefusedInstanceError,
@@ -130,3 +131,27 @@ def test_fragments_that_do_not_fit_the_file_are_refused(path):
 def test_a_deflated_object_is_never_negotiated():
     assert DeflatedExplicitVRLittleEndian not in transfer_syntaxes()
     assert {*SYNTAXES} <= {*transfer_syntaxes()}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_mr_image_of_every_scanner_is_taken_whole_and_refused_cut(shared_data, tmp_path):
+    cut = tmp_path / "cut.dcm"
+    seen = set()
+    for path in sorted(shared_data.rglob("*.dcm")):
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+            pixels = file.tell()
+        if header.SOPClassUID not in CLASSES:
+            continue
+        syntax = header.file_meta.TransferSyntaxUID
+        assert syntax in transfer_syntaxes()
+        uid = str(header.SOPInstanceUID)
+        assert look(path, str(header.SOPClassUID), uid).instance_uid == uid
+        kind = (header.SOPClassUID, syntax, header.get("Manufacturer"))
+        if kind not in seen:
+            seen.add(kind)
+            cut.write_bytes(path.read_bytes()[: pixels + 1000])
+            with pytest.raises(RefusedInstanceError):
+                look(cut, str(header.SOPClassUID), uid)
+    assert {kind[0] for kind in seen} == set(CLASSES)
+    assert len({kind[1] for kind in seen}) >= 5
