@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from mrct_runtime.output_folder import flush
 
 RECORD: Final = "job.json"
 SENT: Final = "sent"
+_NAME = re.compile(r"[0-9]{12}-[0-9a-f]{32}-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ class Job:
 
     @property
     def record(self) -> JobRecord:
-        """What its file holds."""
-        return JobRecord(**json.loads((self.folder / RECORD).read_text("utf-8")))
+        """What its file holds; of a file that is damaged nothing, for no job may stand in the way of the others."""
+        text = (self.folder / RECORD).read_bytes()
+        try:
+            return JobRecord(**json.loads(text))
+        except (ValueError, TypeError):
+            return JobRecord(study_uid="unknown", opened=0.0)
 
     def rewrite(self, **changes: Any) -> JobRecord:
         """The record with these fields changed, on the disk when this returns."""
@@ -112,9 +118,11 @@ class Job:
 
 
 def jobs(spool: Spool, *states: str) -> Iterator[Job]:
-    """The jobs in these states, in the order of the states and of their serial numbers."""
+    """The jobs in these states, in the order of the states and of their serial numbers; what has no job's name is none."""
     for state in states:
-        yield from (Job(path) for path in sorted(spool[state].iterdir()))
+        yield from (
+            Job(path) for path in sorted(spool[state].iterdir()) if _NAME.fullmatch(path.name)
+        )
 
 
 def next_serial(spool: Spool) -> int:

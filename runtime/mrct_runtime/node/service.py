@@ -133,10 +133,11 @@ class Node:
 
     def _health(self, spool: Spool, incoming: Incoming, room: Room) -> Health:
         counts = {state: len(list(spool[state].iterdir())) for state in JOB_STATES}
-        fault = "stopping" if self.stopping.is_set() else room.fault()
+        faults = [f"{name}: {why}" for name, why in self._faults.copy().items()]
+        fault = "stopping" if self.stopping.is_set() else room.fault() or ", ".join(faults)
         return {
-            "ok": not fault and not self._faults,
-            "fault": fault or ", ".join(f"{name}: {why}" for name, why in self._faults.items()),
+            "ok": not fault,
+            "fault": fault,
             "time": time.time(),
             "received": incoming.received,
             "last_received": incoming.last_received,

@@ -183,3 +183,13 @@ def test_a_line_of_the_sent_files_that_a_crash_cut_does_not_count(pipeline):
     with (job.folder / "sent").open("a") as file:
         file.write("sct/c.d")
     assert job.sent() == {"sct/a.dcm", "sct/b.dcm"}
+
+
+def test_neither_a_foreign_file_nor_a_damaged_record_stands_in_the_way(pipeline):
+    damaged = queue(pipeline, "1", study="1.1")
+    (damaged.folder / "job.json").write_text("{")
+    (pipeline.spool[QUEUED] / "notes.txt").write_text("mine")
+    queue(pipeline, "2", study="1.2")
+    assert pipeline.translate_next(make_result, AT_ONCE)
+    assert pipeline.translate_next(make_result, AT_ONCE)
+    assert states(pipeline) == [SENDING] * 2
