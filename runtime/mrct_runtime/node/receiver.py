@@ -11,6 +11,8 @@ from pathlib import Path
 from socketserver import BaseServer
 from typing import Any, Final
 
+from pydicom.uid import UID
+
 from mrct_runtime.errors import OutputError
 from mrct_runtime.node.configuration import NodeConfig
 from mrct_runtime.node.incoming import Incoming
@@ -29,6 +31,7 @@ from mrct_runtime.node.room import Room
 from mrct_runtime.node.tls import server_context
 
 SUCCESS: Final = 0x0000
+VERIFICATION: Final = UID("1.2.840.10008.1.1")
 _NOT_AUTHORISED: Final = 0x0124
 _POLL_S: Final = 0.1
 _FEW_CLASSES: Final = 3
@@ -144,7 +147,6 @@ def receiving(reception: Reception) -> Iterator[None]:
 
 def _server(reception: Reception) -> Any:
     from pynetdicom import AE, evt
-    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
     config, limits = reception.config, reception.config.limits
     entity = AE(config.title)
@@ -155,7 +157,7 @@ def _server(reception: Reception) -> Any:
     entity.acse_timeout = limits.association_s
     entity.dimse_timeout = limits.message_s
     entity.network_timeout = limits.network_s
-    entity.add_supported_context(Verification)
+    entity.add_supported_context(VERIFICATION)
     for class_uid in CLASSES:
         entity.add_supported_context(class_uid, list(transfer_syntaxes()))
     try:

@@ -50,8 +50,8 @@ def test_the_program_makes_the_result_in_a_process_of_its_own(spool, job):
 @pytest.mark.parametrize(
     ("code", "ending"),
     [
-        *[(code, "retry") for code in (1, 5, 6, 7, 143)],
-        *[(code, "refused") for code in (2, 3, 4, 9)],
+        *[(code, "retry") for code in (1, 5, 7, 143)],
+        *[(code, "refused") for code in (2, 4, 9)],
     ],
 )
 def test_the_exit_code_decides_whether_it_is_tried_again(code, ending, spool, job):

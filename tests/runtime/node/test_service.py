@@ -23,6 +23,11 @@ from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, MRImageStorage, 
 
 from mrct_runtime.node.spool import JOB_STATES, claimed
 
+pytestmark = [
+    pytest.mark.usefixtures("collected"),
+    pytest.mark.filterwarnings("ignore:unclosed <.*socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning"),
+]
 CLASSES = (CTImageStorage, ParametricMapStorage)
 
 
