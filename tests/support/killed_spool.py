@@ -22,6 +22,7 @@ from mrct_runtime.output_folder import OutputFolder
 
 STUDY = "1.2.3"
 INSTANCES = {f"1.2.3.{k}": f"instance {k}".encode() for k in range(3)}
+LATER = {"1.2.3.9": b"an instance that comes when the others are through"}
 RETRIES = Retries(attempts=2, first_s=1e-3, longest_s=1e-3)
 CHANGES = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 IMAGES = 2
@@ -33,18 +34,24 @@ def work(root, place):
         pipeline = Pipeline(spool, lambda event, **facts: None)
         pipeline.recover()
         incoming = Incoming(spool, 100)
-        for uid, content in INSTANCES.items():
-            if not (place / "acknowledged" / uid).exists():
-                received = spool["receiving"] / "file"
-                received.write_bytes(content)
-                assert incoming.take(received, STUDY, uid) in {"stored", "known"}
-                (place / "acknowledged" / uid).touch()
-        for study in incoming.complete(0, 0):
-            incoming.close(study)
-        while pipeline.translate_next(translate, RETRIES):
-            pass
-        while pipeline.send_next(lambda job: send(job, place / "destination"), RETRIES):
-            pass
+        for instances in (INSTANCES, {**INSTANCES, **LATER}):
+            receive(incoming, instances, place / "acknowledged")
+            for study in incoming.complete(0, 0):
+                incoming.close(study)
+            while pipeline.translate_next(translate, RETRIES):
+                pass
+            while pipeline.send_next(lambda job: send(job, place / "destination"), RETRIES):
+                pass
+
+
+def receive(incoming, instances, acknowledged):
+    """What a peer does: it sends what it has not been told to be stored."""
+    for uid, content in instances.items():
+        if not (acknowledged / uid).exists():
+            received = incoming.spool["receiving"] / "file"
+            received.write_bytes(content)
+            assert incoming.take(received, STUDY, uid) in {"stored", "known"}
+            (acknowledged / uid).touch()
 
 
 def translate(job):

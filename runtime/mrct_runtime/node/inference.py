@@ -67,7 +67,7 @@ class Inference:
         # it has to import what its parent imports
         path = os.pathsep.join(filter(None, sys.path))
         return subprocess.Popen(  # noqa: S603 - the words are the configuration's and our own paths
-            [sys.executable, "-m", "mrct_runtime.node.leash", self.program, *words],
+            [sys.executable, "-P", "-m", "mrct_runtime.node.leash", self.program, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=log,

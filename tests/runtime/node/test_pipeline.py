@@ -49,7 +49,9 @@ def make_result(job):
     return Outcome("done")
 
 
-def test_killed_before_any_change_of_the_disk_a_spool_ends_with_one_job_and_one_result(tmp_path):
+def test_killed_before_any_change_of_the_disk_a_spool_ends_with_each_job_and_one_result_of_it(
+    tmp_path,
+):
     script = Path(killed_spool.__file__)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
@@ -60,11 +62,12 @@ def test_killed_before_any_change_of_the_disk_a_spool_ends_with_one_job_and_one_
         timeout=300,
     )
     stories = json.loads(done.stdout)
-    assert len(stories) > 30
+    assert len(stories) > 60
     for story in stories:
-        assert story["states"] == ["done"], story
-        assert story["instances"] == [len(killed_spool.INSTANCES)], story
-        assert story["destination"] == killed_spool.IMAGES, story
+        first = len(killed_spool.INSTANCES)
+        assert story["states"] == ["done", "done"], story
+        assert story["instances"] == [first, first + len(killed_spool.LATER)], story
+        assert story["destination"] == 2 * killed_spool.IMAGES, story
         assert story["left"] == 0, story
 
 
