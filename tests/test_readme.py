@@ -52,7 +52,7 @@ def test_the_way_from_data_to_a_model_works_as_written(tmp_path, monkeypatch):
     ]
     for command in way:
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=900)
-    assert (tmp_path / "phantom-08-sct/preview.png").is_file()
+    assert (tmp_path / "phantom-08-sct/report.html").is_file()
     assert (tmp_path / "phantoms-eval/report.html").is_file()
 
 
@@ -81,5 +81,11 @@ def test_the_table_of_outputs_names_every_file():
     from mrct_runtime import report, result
 
     table = README.partition("## What comes out")[2].partition("## Samplers")[0]
-    names = {result.CT_FOLDER, result.STD_MAP, result.NIFTI, result.STD_NIFTI, report.RUN}
+    names = {
+        result.CT_FOLDER,
+        result.STD_MAP,
+        f"{result.MEAN}.nii.gz",
+        f"{result.STD}.nii.gz",
+        report.RUN,
+    }
     assert all(name in table for name in names | {result.PREVIEW, result.MONTAGE})

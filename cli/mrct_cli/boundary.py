@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import sys
+import threading
 import traceback
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 DEBUG_FLAG = "--debug"
 INTERRUPTED = 130
+GRACE_SECONDS = 8.0
 TERMINATED = 143
 
 
@@ -32,7 +36,7 @@ def run(command: click.Command, name: str, argv: Sequence[str] | None = None) ->
     """The exit code of one command line; every failure has been told in one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG_FLAG in arguments
-    with _signals_raised() as raised:
+    with _watched(), _signals_raised() as raised:
         try:
             with nullcontext() if debug else _libraries_silenced():
                 return _outcome(command, name, arguments)
@@ -54,9 +58,9 @@ def _report(error: BaseException) -> int:
         case MrctError():
             return _tell(str(error), error.exit_code)
         case click.Abort() | KeyboardInterrupt():
-            return _tell("interrupted; nothing half-written was left behind", INTERRUPTED)
+            return _tell(f"interrupted; {_left(error)}", INTERRUPTED)
         case Terminated():
-            return _tell("terminated; nothing half-written was left behind", TERMINATED)
+            return _tell(f"terminated; {_left(error)}", TERMINATED)
         case click.exceptions.NoArgsIsHelpError():
             error.show()
             return error.exit_code
@@ -68,6 +72,11 @@ def _report(error: BaseException) -> int:
             # a library's own text may quote patient data, so only the kind and the place are told
             what = f"internal: {type(error).__name__} at {_place(error)}; {DEBUG_FLAG} shows all"
             return _tell(what, MrctError.exit_code)
+
+
+def _left(error: BaseException) -> str:
+    """What an interrupted command leaves behind, as it noted on the error."""
+    return "; ".join(getattr(error, "__notes__", ["nothing half-written was left behind"]))
 
 
 def _tell(what: str, code: int) -> int:
@@ -94,6 +103,39 @@ def _libraries_silenced() -> Iterator[None]:
             yield
     finally:
         root.removeHandler(nowhere)
+
+
+def _watch(reader: socket.socket, ended: threading.Event) -> None:
+    """Ends the process some seconds after a signal: Python waits for a call of a library, which may take minutes.
+
+    Everything that is finished is on the disk by then, as it is where the process is killed.
+    """
+    while received := reader.recv(1):
+        code = {int(signal.SIGTERM): TERMINATED, int(signal.SIGINT): INTERRUPTED}.get(received[0])
+        if code is not None and not ended.wait(GRACE_SECONDS):
+            _tell(
+                "stopped in the middle of a long step; what was finished before it is on the disk",
+                code,
+            )
+            os._exit(code)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    ended = threading.Event()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        watch = threading.Thread(target=_watch, args=(reader, ended), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            signal.set_wakeup_fd(previous)
+            writer.close()
+            watch.join()
 
 
 @contextmanager

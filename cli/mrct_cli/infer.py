@@ -28,6 +28,7 @@ _PLACEHOLDERS = {
     "out": "OUT",
     "bundle_path": "BUNDLE",
     "series": "SERIES",
+    "reference": "CT",
     "warm_start": "BUNDLE",
 }
 
@@ -91,6 +92,12 @@ _PLACEHOLDERS = {
     is_flag=True,
     help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
 )
+@click.option(
+    "--reference",
+    type=PATH,
+    metavar="CT",
+    help="The true CT of this MR, a DICOM folder or a volume's file; the report compares it.",
+)
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
@@ -114,6 +121,7 @@ def infer(
     warm_start: Path | None,
     warm_sigma: float | None,
     raw_uncertainty: bool,
+    reference: Path | None,
     batch: int | None,
     dry_run: bool,
     overwrite: bool,
@@ -122,13 +130,16 @@ def infer(
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
-    OUT is NAME-sct in the current folder where it is not given, NAME being the study folder's. It will hold the mean
-    as a DICOM CT series (sct/), its standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and
-    run.json. For research use only.
+    STUDY may also be a NIfTI or MetaImage file (.nii.gz, .nii, .mha, .mhd) of one axial T2-weighted MR. OUT is NAME-sct in
+    the current folder where it is not given, NAME being STUDY's. It will hold the mean as a DICOM CT series (sct/), its
+    standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, a report
+    (report.html) that says whether to trust it, and run.json; of a file, which has
+    no patient to write them for, no DICOM, and the volumes in its own format. For research use only.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
-    from mrct_runtime.result import PREVIEW, bytes_needed, claim
+    from mrct_runtime.dicom.reference import read_reference
+    from mrct_runtime.result import REPORT, bytes_needed, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
@@ -151,24 +162,41 @@ def infer(
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
-    place = out or Path(f"{study.resolve().name}-sct")
+    place = out or Path(f"{_stem(study)}-sct")
     _refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,
         open_meanwhile(bundle, settings, tell) as opened,
     ):
         job = prepare(bundle, study, settings, series=series)
+        truth = None if reference is None else read_reference(reference, job.source)
         folder.require(bytes_needed(job.source.volume))
         for line in plan_lines(job):
             tell(line)
-        with closing(opened()) as engine, progress_on_stderr(job, quiet=quiet) as watch:
-            result = job.run(engine, watch.batch_finished, watch.evaluated)
-        result.write(folder, command=anonymous(context, _PLACEHOLDERS))
+        with (
+            closing(opened()) as engine,
+            job.journal(folder.journal, engine) as journal,
+        ):
+            if journal.past.finished:
+                tell(
+                    f"going on after {len(journal.past.finished)} slices that an earlier run has finished"
+                )
+            with progress_on_stderr(job, quiet=quiet) as watch:
+                result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
+        result.write(folder, anonymous(context, _PLACEHOLDERS), truth)
         folder.commit()
     for warning in result.warnings:
         _to_stderr(f"mrct: warning: {warning}")
     if not quiet:
-        click.echo(f"wrote {place}: look at {place / PREVIEW}")
+        click.echo(f"wrote {place}: look at {place / REPORT}")
+
+
+def _stem(study: Path) -> str:
+    """The name of the folder, or of the file without the ending that says its format."""
+    from mrct_runtime.volume_files import ending
+
+    name = study.resolve().name
+    return name if study.is_dir() else name[: len(name) - len(ending(name))]
 
 
 def _refuse_the_study(out: Path, study: Path) -> None:

@@ -60,7 +60,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     Nothing acknowledged is lost and no study is translated twice, also after kill -9: the queue lies in --spool. Events go
     to the standard error, with UIDs and counts, without patient data. For research use only.
     """
-    from mrct_runtime.node.journal import Journal, place_of
+    from mrct_runtime.node.event_log import EventLog, place_of
     from mrct_runtime.node.network import pynetdicom
     from mrct_runtime.node.service import Node
 
@@ -68,7 +68,7 @@ def serve(config: Path | None, **flags: Any) -> None:
     pynetdicom()
     _check_infer(settings)
     os.umask(0o077)
-    tell = Journal(sys.stderr, settings.json_log)
+    tell = EventLog(sys.stderr, settings.json_log)
     node = Node(settings, _INFER, tell)
 
     def thread_failed(arguments: threading.ExceptHookArgs) -> None:

@@ -1,4 +1,4 @@
-"""Writes bundles, and rewrites what of a bundle may change later: presets of samplers and their recalibrations."""
+"""Writes bundles, and rewrites what of a bundle may change later: presets, recalibrations, how the training's MR looked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
+from mrct_runtime.appearance import Seen
+from mrct_runtime.atomic import flush
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, MODELS, Bundle, check_preset
 from mrct_runtime.engines.target import Precision
 from mrct_runtime.errors import BundleError, UsageError
@@ -18,7 +20,7 @@ from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.golden import GOLDEN, Golden
 from mrct_runtime.graph import Parametrisation
 from mrct_runtime.manifest import Half, Manifest
-from mrct_runtime.output_folder import flush, not_writable
+from mrct_runtime.output_folder import not_writable
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import SAMPLERS, sampler
 
@@ -82,6 +84,7 @@ def rewrite(
     presets: Presets | None = None,
     sampler: str | None = None,
     uncertainty: Mapping[str, Recalibration | None] | None = None,
+    seen: Seen | None = None,
     model_sha256: str | None = None,
 ) -> Bundle:
     """The bundle with these in place of its own, where given; only bundle.json is written, in one rename.
@@ -108,6 +111,8 @@ def rewrite(
         kept = {name: fitted for name, fitted in merged.items() if fitted is not None}
         check_uncertainty(bundle.process, kept)
         content["uncertainty"] = {name: each.model_dump(mode="json") for name, each in kept.items()}
+    if seen is not None:
+        content["seen"] = seen.model_dump(mode="json")
     manifest = Manifest.model_validate_json(json.dumps(content).encode())
     _replace_manifest(bundle.path, manifest)
     return Bundle.load(path)

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.finished import Finished
 from mrct_runtime.result import Counters
 from mrct_runtime.stopping import standard_error
-from mrct_runtime.synthesis import Finished, Work
+from mrct_runtime.synthesis import Work
 
 # Gas lies at the window's lower end, where noise of a few HU crosses it and says nothing.
 MARGIN: Final = 0.01

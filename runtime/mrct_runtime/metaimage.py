@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrct_runtime.errors import InputRejectedError
+from mrct_runtime.errors import InputRejectedError, OutputError
 from mrct_runtime.itk import simple_itk
 from mrct_runtime.volume import Grid, Volume
 
@@ -31,3 +31,18 @@ def read_metaimage(path: Path) -> Volume:
     affine[:3, 3] = image.GetOrigin()
     array = itk.GetArrayFromImage(image).astype(np.float32, copy=False)
     return Volume(array, Grid(affine, array.shape))
+
+
+def write_metaimage(volume: Volume, path: Path) -> None:
+    """The volume in float32 (labels in uint8), compressed; needs SimpleITK."""
+    itk = simple_itk(f"{path.name}: writing MetaImage")
+    kind = np.uint8 if volume.array.dtype == bool else np.float32
+    image = itk.GetImageFromArray(volume.array.astype(kind, copy=False))
+    grid = volume.grid
+    image.SetSpacing(grid.spacing_mm[::-1].tolist())
+    image.SetDirection(grid.directions[:, ::-1].ravel().tolist())
+    image.SetOrigin(grid.affine[:3, 3].tolist())
+    try:
+        itk.WriteImage(image, str(path), useCompression=True)
+    except RuntimeError as error:
+        raise OutputError(f"{path.name}: cannot be written as MetaImage") from error

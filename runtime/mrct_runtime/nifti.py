@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrct_runtime.errors import InputRejectedError, OutputError
-from mrct_runtime.volume import FloatArray, Grid, Volume
+from mrct_runtime.volume import SAME_GRID_MM, FloatArray, Grid, Volume
 
 # NIfTI points to the right and front where DICOM points to the left and back.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -57,3 +58,21 @@ def read_nifti(path: Path) -> Volume:
         raise InputRejectedError(f"{path.name} is measured in {units}; millimetres are needed")
     array = np.ascontiguousarray(array.reshape(array.shape[:3]).transpose(2, 1, 0))
     return Volume(array, Grid(LPS_TO_RAS @ affine[:, [2, 1, 0, 3]], array.shape))
+
+
+def doubts(path: Path) -> Iterator[str]:
+    """What is to be told of where the file's volume lies: nowhere, or in two places."""
+    import nibabel
+
+    header: Any = nibabel.load(path).header
+    (sform, sform_code), (qform, qform_code) = (
+        header.get_sform(coded=True),
+        header.get_qform(coded=True),
+    )
+    if not sform_code and not qform_code:
+        yield "the NIfTI file does not say where its volume lies: left and right may be swapped"
+    elif sform_code and qform_code:
+        shape = header.get_data_shape()[:3]
+        apart_mm = Grid(sform, shape).apart_mm(Grid(qform, shape))
+        if apart_mm > SAME_GRID_MM:
+            yield f"the NIfTI file's two transforms are {apart_mm:.2g} mm apart; its sform was taken"

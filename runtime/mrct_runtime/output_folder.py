@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from mrct_runtime.atomic import flush
 from mrct_runtime.errors import OutputError
+from mrct_runtime.reservation import Reservation
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -20,28 +21,41 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class OutputFolder:
-    """A hidden sibling of `target` to write in; `commit` renames it, leaving the block without that removes it.
+    """A place to write in, `partial`; `commit` renames it to the target. Leaving the block without that removes it.
 
-    `parents` are the folders above it that were made for it, the innermost first.
+    Until then the target is this process's alone. What lies beside `partial` in the reserved folder outlives a process that
+    is killed, and, where the output is `resumable`, one that is interrupted; `partial` itself is always begun anew.
     """
 
-    target: Path
-    partial: Path
-    parents: tuple[Path, ...]
+    reserved: Reservation
     replaces: str | None
+    resumable: bool
 
     @classmethod
-    def claim(cls, target: Path, *, replaces: str | None = None, needed_bytes: int = 0) -> Self:
+    def claim(
+        cls,
+        target: Path,
+        *,
+        replaces: str | None = None,
+        needed_bytes: int = 0,
+        resumable: bool = False,
+        wait: bool = False,
+    ) -> Self:
         """The place to write in, made now, so that a target which cannot be written is found before computing.
 
-        A folder that stands there and is not empty is replaced only if it holds the file `replaces`.
+        A folder that stands there and is not empty is replaced only if it holds the file `replaces`. OutputError where
+        another process writes there, unless this one is to `wait` for its end.
         """
         target = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow a link at the target
         _refuse_occupied(target, replaces)
-        partial = _hidden_sibling(target, "partial")
-        folder = cls(target, partial, _missing(target.parent), replaces)
         try:
-            partial.mkdir(parents=True)
+            folder = cls(Reservation.claim(target, wait=wait), replaces, resumable)
+        except OSError as error:
+            raise not_writable(target, error) from error
+        try:
+            folder._clear()
+            _refuse_occupied(target, replaces)
+            folder.partial.mkdir()
             folder.require(needed_bytes)
         except OSError as error:
             folder.discard()
@@ -50,6 +64,32 @@ class OutputFolder:
             folder.discard()
             raise
         return folder
+
+    @property
+    def target(self) -> Path:
+        """Where the output will be."""
+        return self.reserved.target
+
+    @property
+    def partial(self) -> Path:
+        """Where it is written."""
+        return self.reserved.folder / "output"
+
+    @property
+    def journal(self) -> Path:
+        """Where a run that is to be resumed keeps what it has done."""
+        return self.reserved.folder / "journal"
+
+    @property
+    def _replaced(self) -> Path:
+        """Where the earlier output is while the new one takes its place."""
+        return self.reserved.folder / "replaced"
+
+    def _clear(self) -> None:
+        """Undoes what a killed process had begun, and brings back what it had moved away last."""
+        self._bring_back()
+        for left in (self.partial, self._replaced):
+            shutil.rmtree(left, ignore_errors=True)
 
     def require(self, needed_bytes: int) -> None:
         """OutputError where the disk has less free space than that."""
@@ -69,7 +109,13 @@ class OutputFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.discard()
+        interrupted = error is not None and not isinstance(error, Exception)
+        if error is not None and interrupted and self.resumable and self.journal.is_dir():
+            error.add_note("what is finished is kept, and the same command goes on from there")
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.reserved.leave()
+        else:
+            self.discard()
 
     def commit(self) -> Path:
         """The target, now holding what was written; one rename, after which a reader sees all of it.
@@ -90,27 +136,24 @@ class OutputFolder:
         return self.target
 
     def _replace(self) -> None:
-        """Puts the new folder in the old one's place; where that fails the old one is put back."""
-        replaced = _hidden_sibling(self.target, "replaced")
-        self.target.replace(replaced)
-        try:
-            self.partial.replace(self.target)
-        except BaseException:
-            replaced.replace(self.target)
-            raise
-        shutil.rmtree(replaced, ignore_errors=True)
+        """Puts the new folder in the old one's place; where that fails, leaving the block puts the old one back."""
+        self.target.replace(self._replaced)
+        self.partial.replace(self.target)
+
+    def _bring_back(self) -> None:
+        """Puts the earlier output where it was, unless the new one is there."""
+        if self._replaced.is_dir() and not os.path.lexists(self.target):
+            self._replaced.replace(self.target)
 
     def discard(self) -> None:
         """Removes what was not committed, and the parents made for it that hold nothing else."""
-        shutil.rmtree(self.partial, ignore_errors=True)
-        for parent in self.parents:
-            with suppress(OSError):
-                parent.rmdir()
-
-
-def _missing(folder: Path) -> tuple[Path, ...]:
-    """The folder and those above it that do not exist, the innermost first."""
-    return tuple(place for place in (folder, *folder.parents) if not os.path.lexists(place))
+        with suppress(OSError):
+            self._bring_back()
+        if self._replaced.is_dir() and not os.path.lexists(self.target):
+            # the disk lets nothing be moved any more: the earlier output waits here for the next process
+            self.reserved.leave()
+        else:
+            self.reserved.remove()
 
 
 def _refuse_occupied(target: Path, replaces: str | None) -> None:
@@ -138,21 +181,7 @@ def _refuse_occupied(target: Path, replaces: str | None) -> None:
         raise not_writable(target, error) from error
 
 
-def flush(path: Path) -> None:
-    """Makes the system write a file's content, or a folder's entries, to the disk now."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def not_writable(target: Path, error: OSError) -> OutputError:
     """The error of a place that the system does not let us write."""
     reason = (error.strerror or type(error).__name__).lower()
     return OutputError(f"{target} cannot be written: {reason}; name another output folder")
-
-
-def _hidden_sibling(target: Path, role: str) -> Path:
-    """A free name in the same folder, hence on the same file system, where a rename is atomic."""
-    return target.with_name(f".{target.name}.{role}-{secrets.token_hex(4)}")

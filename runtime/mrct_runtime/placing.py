@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.finished import Finished
 from mrct_runtime.intensity import AIR_HU, HuWindow
-from mrct_runtime.synthesis import Finished
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Self
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import EngineError, first_line
-from mrct_runtime.output_folder import flush
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -68,16 +67,7 @@ class PrivateFolder:
         """The file, which holds this content from now on, also after a power cut."""
         path = self.path / name
         try:
-            with NamedTemporaryFile(dir=self.path, prefix=f".{name}.", delete=False) as file:
-                try:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    Path(file.name).replace(path)
-                except BaseException:
-                    Path(file.name).unlink()
-                    raise
-            flush(self.path)
+            write_atomically(path, content)
         except OSError as error:
             raise _failed(path, "written", error) from error
         return path

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,11 +26,20 @@ NOTICE: Final = (
 _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxruntime")
 
 
-def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
-    """Writes run.json beside the finished files of a folder, whose digests it lists."""
-    content = _content(result, command) | {"outputs": _digests(folder)}
+def write_run(
+    result: Result, folder: Path, command: Sequence[str], findings: Mapping[str, Any]
+) -> None:
+    """Writes run.json beside the finished files of a folder, whose digests it lists; `findings` are the report's."""
+    content = {**_content(result, command), **findings, "outputs": _digests(folder)}
+    content["sha256"] = digest_of_run(content)
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")
+
+
+def digest_of_run(content: Mapping[str, Any]) -> str:
+    """That of everything that run.json says, but for the digest itself."""
+    said = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
         "model": _model(result),
         "engine": asdict(result.backend),
         "input": {
-            "sop_instance_uids_sha256": _input_digest(result),
+            **_input_digest(result),
             "slices": shape[0],
             "rows": shape[1],
             "columns": shape[2],
@@ -102,10 +111,13 @@ def _uncertainty(result: Result) -> dict[str, Any]:
     }
 
 
-def _input_digest(result: Result) -> str:
-    """sha256 over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
-    uids = sorted(str(header.SOPInstanceUID) for header in result.source.headers)
-    return hashlib.sha256("\n".join(uids).encode()).hexdigest()
+def _input_digest(result: Result) -> dict[str, str]:
+    """sha256 of the volume, or over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
+    source = result.source
+    if not source.headers:
+        return {"volume_sha256": source.uid}
+    uids = sorted(str(header.SOPInstanceUID) for header in source.headers)
+    return {"sop_instance_uids_sha256": hashlib.sha256("\n".join(uids).encode()).hexdigest()}
 
 
 def _digests(folder: Path) -> dict[str, str]:

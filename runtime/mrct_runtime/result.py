@@ -9,26 +9,29 @@ from pathlib import Path
 import numpy as np
 
 from mrct_runtime import __version__
+from mrct_runtime.departures import Given
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.reference import Reference, read_reference
 from mrct_runtime.dicom.writing import write_ct_series
 from mrct_runtime.engines import Backend
 from mrct_runtime.errors import NumericError
 from mrct_runtime.manifest import Manifest
-from mrct_runtime.nifti import write_nifti
 from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
+from mrct_runtime.volume_files import WRITERS
 from mrct_runtime.warm_start import Started
 
 CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
-NIFTI, STD_NIFTI = "sct.nii.gz", "sct_std.nii.gz"
+MEAN, STD = "sct", "sct_std"
 PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
+REPORT = "report.html"
 
 # int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
 _BYTES_A_VOXEL = 14
@@ -70,6 +73,7 @@ class Result:
     """Mean and standard deviation in HU on the MR's own grid, and all that made them."""
 
     source: Series
+    given: Given
     mean_hu: Volume
     std_hu: Volume
     model: Model
@@ -91,31 +95,51 @@ class Result:
                     f"the {name} has values that are not finite; nothing was written"
                 )
 
-    def save(self, out: Path | str, *, overwrite: bool = False) -> Path:
-        """The folder `out`, holding the CT series, the map, NIfTI, pictures and run.json; all of them or nothing."""
+    def save(
+        self, out: Path | str, *, overwrite: bool = False, reference: Path | str | None = None
+    ) -> Path:
+        """The folder `out`, holding the CT series, the map, NIfTI, pictures, report and run.json; all of them or nothing.
+
+        `reference` is a folder with the true CT, which the report then compares.
+        """
+        truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
             folder.require(bytes_needed(self.mean_hu))
-            self.write(folder)
+            self.write(folder, reference=truth)
             return folder.commit()
 
-    def write(self, folder: OutputFolder, command: Sequence[str] = ()) -> None:
+    def write(
+        self,
+        folder: OutputFolder,
+        command: Sequence[str] = (),
+        reference: Reference | None = None,
+    ) -> None:
         """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
+        # the report knows results, and jinja2 takes its time to import
+        from mrct_runtime.study_report import write_report
+
         try:
             self._write_images(folder.partial)
-            write_run(self, folder.partial, command)
+            findings = write_report(self, reference, folder.partial)
+            write_run(self, folder.partial, command, findings.record())
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
     def _write_images(self, folder: Path) -> None:
+        if self.source.headers:
+            self._write_dicom(folder)
+        ending = self.source.volumes
+        WRITERS[ending](self.mean_hu, folder / f"{MEAN}{ending}")
+        WRITERS[ending](self.std_hu, folder / f"{STD}{ending}")
+        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
+        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
+        write_montage(mean, std, folder / MONTAGE)
+
+    def _write_dicom(self, folder: Path) -> None:
         derivation = self._derivation()
         (folder / CT_FOLDER).mkdir()
         write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
-        write_nifti(self.mean_hu, folder / NIFTI)
-        write_nifti(self.std_hu, folder / STD_NIFTI)
-        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
-        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
-        write_montage(mean, std, folder / MONTAGE)
 
     def _derivation(self) -> Derivation:
         training = self.model.manifest.training
@@ -138,7 +162,7 @@ class Result:
 
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
     """The folder for a result; only an earlier result is ever overwritten."""
-    return OutputFolder.claim(out, replaces=RUN if overwrite else None)
+    return OutputFolder.claim(out, replaces=RUN if overwrite else None, resumable=True)
 
 
 def bytes_needed(volume: Volume) -> int:

@@ -8,7 +8,7 @@ on the engine's device; a finished slice's mean and deviation come to the host a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
@@ -21,6 +21,7 @@ from mrct_runtime.branching import Branching, Keys, parts
 from mrct_runtime.denoisers import Counted
 from mrct_runtime.engines import Engine
 from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
+from mrct_runtime.finished import Batch, Finished, Receiver
 from mrct_runtime.moments import Running
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import Direct, Process
@@ -121,16 +122,6 @@ class Moments:
     batch: int
 
 
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A slice with all its samples: its place in the condition, and mean and deviation (ddof 1), float64 [H, W] on the host."""
-
-    place: int
-    mean: Array
-    std: Array
-    count: int
-
-
 @dataclass(frozen=True)
 class Work:
     """The evaluations of all samples together, and the most rows that were drawn at once."""
@@ -166,7 +157,7 @@ def synthesize(
         s = slice_.place
         mean[s], std[s], counts[s] = slice_.mean, slice_.std, slice_.count
 
-    work = stream(engine, process, cond, sampling, keep, progress, slices, samples, body)
+    work = stream(engine, process, cond, sampling, Receiver(keep), progress, slices, samples, body)
     return Moments(mean, std, counts, work.evaluations, work.batch)
 
 
@@ -175,20 +166,21 @@ def stream(
     process: Process,
     cond: Array,
     sampling: Sampling,
-    take: Callable[[Finished], None],
+    receiver: Receiver,
     progress: Callable[[Progress], None] | None = None,
     slices: Sequence[int] | None = None,
     samples: Callable[[int, int, Array], None] | None = None,
     body: Array | None = None,
 ) -> Work:
-    """What it took to hand the moments of every slice of the condition [S, H, W] to `take`, each as soon as it is finished.
+    """What it took to hand the moments of every slice of the condition [S, H, W] over, each as soon as it is finished.
 
     `slices` names each slice for the noise, where `cond` is a part or a permutation of a study; 0..S-1 otherwise.
     `samples` is handed every finished one, float64 [H, W] on the host, in units of the network and not clipped, with its
     places in `cond` and among the slice's samples; nothing else keeps it. `body` [S, H, W] is the mask over which
     `sampling.stopping` averages; everything where it is None. Where the device's memory is too small for a
     batch, it is halved, and the same rows are drawn with the same noise; DeviceMemoryError where one row is too much.
-    NumericError names the slice and sample of a value that is not finite.
+    NumericError names the slice and sample of a value that is not finite. Where the receiver has a past, this goes on with
+    the batches that an uninterrupted run would draw, of the same rows: its images are the same to the last bit.
 
     Of a device, one batch is one way there and back: the condition goes up, whether all is finite comes down, and with it
     what is finished. In between nothing is copied and nobody waits, but for samplers that adapt their steps. A guess goes
@@ -199,36 +191,57 @@ def stream(
         engine, process, cond, sampling, range(len(cond)) if slices is None else slices
     )
     queue = Queue(len(cond), sampling.least)
-    tally = _Tally(engine, sampling, queue, body, take)
-    batch, largest, evaluations, done = min(sampling.batch, engine.max_batch), 0, 0, 0
+    tally = _Tally(engine, sampling, queue, body, receiver)
+    account = _Account(lambda: Progress(tally.finished, len(cond), 0, queue.total), progress)
+    most = min(sampling.batch, engine.max_batch)
+    for batch in receiver.past.batches:
+        if not tally.passed(batch):
+            break
+        account.add(batch)
+        most = batch.most
     with engine.device.running():
         while queue.waiting:
-            rows = queue.take(drawing.together(batch))
-            at_once = min(batch, len(rows))
+            rows = queue.take(drawing.together(most))
+            at_once = min(most, len(rows))
             drawn, images = drawing.draw_if_it_fits(rows, at_once)
             if drawn is None:
                 # only now, when the arrays of the failed batch are gone
                 engine.device.trim()
                 queue.put_back(rows)
-                batch = at_once // 2
+                most = at_once // 2
                 continue
             _check_finite(engine, drawn, rows)
             for (s, k), sample in zip(rows, drawn, strict=True):
                 if samples is not None:
                     samples(s, k, engine.device.to_host(sample).astype(np.float64))
                 tally.add(s, k, sample)
-            done, largest, evaluations = (
-                done + len(rows),
-                max(largest, at_once),
-                evaluations + images,
-            )
-            if progress is not None:
-                progress(Progress(tally.finished, len(cond), done, queue.total))
-    return Work(evaluations, largest)
+            batch = Batch(account.batches, len(rows), at_once, most, images)
+            receiver.drawn(batch)
+            account.add(batch)
+    return Work(account.evaluations, account.largest)
+
+
+class _Account:
+    """The batches so far, and what they took; `standing` is told after each, with the rows of all."""
+
+    def __init__(
+        self, standing: Callable[[], Progress], progress: Callable[[Progress], None] | None
+    ) -> None:
+        self._standing, self._progress = standing, progress
+        self.batches = self.evaluations = self.largest = self._rows = 0
+
+    def add(self, batch: Batch) -> None:
+        """Takes one more batch in."""
+        self.batches += 1
+        self.evaluations += batch.images
+        self.largest = max(self.largest, batch.at_once)
+        self._rows += batch.rows
+        if self._progress is not None:
+            self._progress(replace(self._standing(), rows=self._rows))
 
 
 class _Tally:
-    """The moments of slices: on the device while samples are missing, then handed to `take` on the host."""
+    """The moments of slices: on the device while samples are missing, then handed over on the host."""
 
     def __init__(
         self,
@@ -236,27 +249,59 @@ class _Tally:
         sampling: Sampling,
         queue: Queue,
         body: Array | None,
-        take: Callable[[Finished], None],
+        receiver: Receiver,
     ) -> None:
         self._engine, self._sampling, self._queue = engine, sampling, queue
-        self._body, self._take = body, take
+        self._body, self._receiver = body, receiver
         self._running: dict[int, Running] = {}
+        self._planned: dict[int, tuple[int, ...]] = {}
+        self._passed: set[int] = set()
         self.finished = 0
 
     def add(self, s: int, k: int, sample: Array) -> None:
         """Takes sample k of slice s in; asks for more where they are not enough."""
+        if s in self._passed:
+            self._pass(s, k)
+            return
         running = self._running.setdefault(s, Running())
         running.add(sample)
         if not self._queue.complete(s, k):
             return
         std = self._engine.device.to_host(running.std)
+        planned = (*self._planned.pop(s, ()), k + 1)
         wanted = self._wanted(std if self._body is None else std[self._body[s]], k + 1)
         if wanted > k + 1:
+            self._planned[s] = planned
             self._queue.extend(s, wanted)
             return
-        self._take(Finished(s, self._engine.device.to_host(running.mean), std, k + 1))
-        self.finished += 1
+        self._hand_over(Finished(s, self._engine.device.to_host(running.mean), std, planned))
         del self._running[s]
+
+    def passed(self, batch: Batch) -> bool:
+        """Whether all slices of a batch of the past are finished; its rows are then taken as drawn."""
+        rows, finished = self._queue.take(batch.rows), self._receiver.past.finished
+        if len(rows) < batch.rows or any(s not in finished for s, _ in rows):
+            self._queue.put_back(rows)
+            return False
+        for s, k in rows:
+            self._passed.add(s)
+            self._pass(s, k)
+        return True
+
+    def _pass(self, s: int, k: int) -> None:
+        """Takes sample k of a slice that is finished: its first samples are in its moments alone."""
+        if not self._queue.complete(s, k):
+            return
+        finished = self._receiver.past.finished[s]
+        more = [n for n in finished.planned if n > k + 1]
+        if more:
+            self._queue.extend(s, more[0])
+        else:
+            self._hand_over(finished)
+
+    def _hand_over(self, finished: Finished) -> None:
+        self._receiver.take(finished)
+        self.finished += 1
 
     def _wanted(self, deviations: Array, n: int) -> int:
         """The samples that a slice needs whose pixels of the body have these deviations over its first n."""

@@ -19,13 +19,17 @@ from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
-from mrct_runtime.dicom.reading import Series, read_study
+from mrct_runtime.departures import Given, departed, departures, is_compared
+from mrct_runtime.dicom.reading import Series
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.selection import check_device, expects_gpu
 from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import NumericError, UsageError
+from mrct_runtime.finished import Batch, Finished, Past, Receiver
+from mrct_runtime.identity import identity
 from mrct_runtime.intensity import MrNormalisation, body_mask
+from mrct_runtime.journal import Journal
 from mrct_runtime.manifest import Image
 from mrct_runtime.opening import opening
 from mrct_runtime.placing import Placing
@@ -33,8 +37,9 @@ from mrct_runtime.process import Direct, Process
 from mrct_runtime.result import Counters, Model, Result
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family, check_positive
+from mrct_runtime.source import read_source
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Finished, Guess, Progress, Sampling, Work, stream
+from mrct_runtime.synthesis import Guess, Progress, Sampling, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 from mrct_runtime.warm_start import Started, WarmStart
@@ -177,6 +182,7 @@ class Job:
     source: Series
     condition: Volume
     body: NDArray[np.bool_]
+    given: Given
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
 
@@ -208,8 +214,12 @@ class Job:
         engine: Engine,
         progress: Callable[[Progress], None] | None = None,
         observe: Callable[[Array, Time], None] = lambda _x, _t: None,
+        journal: Journal | None = None,
     ) -> Result:
-        """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open."""
+        """The result on the MR's own grid; `progress` is told of batches, `observe` of states. The engine stays open.
+
+        `journal` keeps slices as they are finished, and has those that are not to be drawn again.
+        """
         started = time.perf_counter()
         watched = WrappedEngine(engine, lambda denoise: observed(denoise, observe))
         process, condition = self.settings.process(self.bundle), self.condition
@@ -221,11 +231,17 @@ class Job:
             self.uncertainty,
         )
         counting = Counting(self.body)
-        plan = replace(self.sampling, batch=self._batch(engine))
+        plan = self._plan(engine)
 
         def take(finished: Finished) -> None:
             counting.count(finished)
             placing.place(finished)
+            if journal is not None:
+                journal.keep(finished)
+
+        def drawn(batch: Batch) -> None:
+            if journal is not None:
+                journal.drawn(batch)
 
         with self._guess(engine, told.append) as guess, Behind() as behind:
             work = stream(
@@ -233,7 +249,11 @@ class Job:
                 process,
                 condition.array,
                 replace(plan, guess=guess),
-                lambda finished: behind(partial(take, finished)),
+                Receiver(
+                    lambda finished: behind(partial(take, finished)),
+                    lambda batch: behind(partial(drawn, batch)),
+                    Past() if journal is None else journal.past,
+                ),
                 progress,
                 body=self.body,
             )
@@ -246,6 +266,7 @@ class Job:
         }
         return Result(
             source=self.source,
+            given=self.given,
             mean_hu=placing.mean_hu,
             std_hu=placing.std_hu,
             model=Model(self.bundle.manifest, self.bundle.sha256),
@@ -266,6 +287,13 @@ class Job:
             ),
             seconds=seconds,
         )
+
+    def journal(self, folder: Path, engine: Engine) -> Journal:
+        """That of this job by this engine in the folder, with what an earlier run of the very same has left there."""
+        return Journal.open(folder, identity(self, engine, self._plan(engine)))
+
+    def _plan(self, engine: Engine) -> Sampling:
+        return replace(self.sampling, batch=self._batch(engine))
 
     @property
     def _target(self) -> Target:
@@ -366,26 +394,39 @@ class Job:
 def prepare(
     bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
 ) -> Job:
-    """The job of translating a study's axial T2w series, or the one named by its UID or number."""
+    """The job of translating a study's axial T2w series, or the one named by its UID or number, or a volume's file."""
     # a wrong option is told before minutes go into reading
     settings.check(bundle)
     started = time.perf_counter()
-    source = read_study(study, series=series)
+    source = read_source(study, series=series)
     read = time.perf_counter()
     manifest = bundle.manifest
-    condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)
+    condition, body, lost, mask = conditioned(
+        source.volume, manifest.mr_normalisation, manifest.image
+    )
+    unlike = departures(manifest, source, condition.array)
+    given = Given(mask, lost, unlike, is_compared(manifest))
     seconds = {"reading": read - started, "preparing": time.perf_counter() - read}
     sampling = settings.sampling(bundle, source.uid)
-    warnings = (*source.notes, *settings.notes(bundle), *_cut_off(lost, manifest.image))
-    return Job(bundle, settings, sampling, source, condition, body, warnings, seconds)
+    warnings = (
+        *source.notes,
+        *settings.notes(bundle),
+        *departed(unlike),
+        *_cut_off(lost, manifest.image),
+    )
+    return Job(bundle, settings, sampling, source, condition, body, given, warnings, seconds)
 
 
 class Conditioned(NamedTuple):
-    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses."""
+    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses.
+
+    `mask` is the whole body on the MR's own canonical grid.
+    """
 
     condition: Volume
     body: NDArray[np.bool_]
     lost: float
+    mask: Volume
 
 
 def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Conditioned:
@@ -397,7 +438,7 @@ def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Con
     body = Volume(mask.astype(np.uint8), canonical.grid).resample(grid, fill=0, order=0)
     seen = Volume(np.ones(grid.shape, np.uint8), grid).resample(canonical.grid, fill=0, order=0)
     lost = 1 - float(seen.array[mask].mean())
-    return Conditioned(condition, body.array.astype(bool), lost)
+    return Conditioned(condition, body.array.astype(bool), lost, Volume(mask, canonical.grid))
 
 
 def translate(

@@ -1,9 +1,11 @@
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pydicom
@@ -20,9 +22,15 @@ from mrct_runtime import demonstration, translate
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.dicom import read_study
 from mrct_runtime.engines.onnxruntime import OnnxRuntime
+from mrct_runtime.journal import Journal
+from mrct_runtime.nifti import write_nifti
+from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.process import DDPM, Direct
 
-FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
+FILES = {
+    *("preview.png", "preview_slices.png", "report.html", "run.json"),
+    *("sct.nii.gz", "sct_std.nii.gz", "std.dcm"),
+}
 # SyntheticData is younger than the dictionary of the dciodvfy that Debian has
 SYNTHETIC = "(0x0008,0x001c)"
 QUICK = ("--steps", "20", "--mc", "2")
@@ -50,6 +58,16 @@ def run(*arguments):
     return boundary.run(main.load("infer"), "mrct-infer", [str(a) for a in arguments])
 
 
+def test_a_volume_gives_a_folder_of_its_name_without_the_ending(study, bundle, here, capsys):
+    write_nifti(read_study(study).volume, here / "patient-7.mr.nii.gz")
+    assert run("patient-7.mr.nii.gz", "--bundle", bundle, *QUICK) == 0
+    out = here / "patient-7.mr-sct"
+    assert {path.name for path in out.iterdir()} == FILES - {"std.dcm"}
+    assert "patient-7" not in (out / "run.json").read_text()
+    assert run("absent.nii.gz", "--bundle", bundle) == 3
+    assert "no such file (a .nii.gz file)" in capsys.readouterr().err
+
+
 def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     study, bundle, here, capsys
 ):
@@ -60,7 +78,7 @@ def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
     assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
-    assert capsys.readouterr().out == "wrote out: look at out/preview.png\n"
+    assert capsys.readouterr().out == "wrote out: look at out/report.html\n"
     assert [path.name for path in here.iterdir()] == ["out"]
 
 
@@ -348,24 +366,76 @@ def test_a_body_larger_than_the_model_is_told(study, here, capsys):
     assert "mrct: warning: 55.6% of the body" in capsys.readouterr().err
 
 
+STOPPABLE = ("--steps", "400", "--mc", "4", "--batch", "3")
+
+
+@pytest.fixture(scope="module")
+def whole(study, bundle, tmp_path_factory):
+    """What an uninterrupted run gives."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert run(study, out, "--bundle", bundle, *STOPPABLE) == 0
+    return out
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_run_and_leaves_nothing(sent, code, study, bundle, here):
+def test_a_signal_ends_a_run_and_the_same_command_ends_it_with_the_same_bits(
+    sent, code, study, bundle, here, whole, capsys
+):
     # a shell's background jobs inherit an ignored SIGINT
     script = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from mrct_cli.main import main_infer; main_infer()"
     )
-    arguments = [study, "out", "--bundle", bundle, "--steps", 1000, "--mc", 50, "--batch", 1]
+    arguments = [str(each) for each in (study, "out", "--bundle", bundle, *STOPPABLE)]
     child = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True
     )
-    told = [child.stderr.readline() for _ in range(5)]
-    assert told[4].startswith("work:")
+    kept = here / ".out.work" / "journal" / "slice-0001.npy"
+    while child.poll() is None and not kept.exists():
+        time.sleep(0.005)
     child.send_signal(sent)
     _, rest = child.communicate(timeout=30)
     assert child.returncode == code
     assert rest.splitlines()[-1].startswith("mrct: error: ")
-    assert list(here.iterdir()) == []
+    assert "what is finished is kept" in rest.splitlines()[-1]
+    assert [path.name for path in here.iterdir()] == [".out.work"]
+    assert {path.name for path in kept.parents[1].iterdir()} == {"journal", "lock"}
+    assert run(*arguments) == 0
+    assert "going on after" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["out"]
+    for name in ("sct.nii.gz", "sct_std.nii.gz", "preview.png"):
+        assert (here / "out" / name).read_bytes() == (whole / name).read_bytes()
+    counted = [
+        json.loads((each / "run.json").read_text())["counters"] for each in (here / "out", whole)
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_what_is_kept_of_another_run_is_dropped(study, bundle, here, whole, monkeypatch, capsys):
+    real = Journal.drawn
+
+    def interrupted(journal, batch):
+        real(journal, batch)
+        if batch.place == 2:
+            raise KeyboardInterrupt
+
+    command = (study, "out", "--bundle", bundle, *STOPPABLE)
+    monkeypatch.setattr(Journal, "drawn", interrupted)
+    assert run(*command, "--seed", "1") == 130
+    monkeypatch.setattr(Journal, "drawn", real)
+    capsys.readouterr()
+    assert run(*command) == 0
+    assert "going on after" not in capsys.readouterr().err
+    assert (here / "out/sct.nii.gz").read_bytes() == (whole / "sct.nii.gz").read_bytes()
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(study, bundle, here, capsys):
+    command = (study, "out", "--bundle", bundle, *STOPPABLE)
+    with OutputFolder.claim(here / "out"):
+        assert run(*command) == 6
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"is being written by process {os.getpid()} on" in told
+    assert run(*command) == 0
 
 
 def test_what_the_engine_tells_comes_after_the_plan(study, bundle, capsys, monkeypatch):
@@ -395,7 +465,7 @@ def test_an_interrupt_while_the_study_is_read_closes_the_engine_and_leaves_nothi
         raise KeyboardInterrupt
 
     monkeypatch.setattr(OnnxRuntime, "close", close)
-    monkeypatch.setattr(translate, "read_study", interrupt)
+    monkeypatch.setattr(translate, "read_source", interrupt)
     assert run(study, "out", "--bundle", bundle, *QUICK) == 130
     assert "nothing half-written" in capsys.readouterr().err
     assert len(closed) == 1
@@ -682,3 +752,31 @@ def test_a_real_study_of_several_series_becomes_one_ct_a_slice(shared_data, bund
     for file in (files[0], files[-1], here / "out/std.dcm"):
         report = run_program("dciodvfy", file).splitlines()
         assert [line for line in report if line.startswith("Error") and SYNTHETIC not in line] == []
+
+
+def test_a_true_ct_is_compared_and_named_by_a_placeholder(study, bundle, here):
+    grid = read_study(study).volume.grid
+    stored = np.full(grid.shape, 1064, np.uint16)
+    write_series(here / "patient-7-ct", grid, stored, modality="CT", description="ct")
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--reference", "patient-7-ct") == 0
+    report = json.loads((here / "out/run.json").read_text())
+    assert report["reference"]["metrics"]["mae_hu"] > 0
+    assert report["command"][-2:] == ["--reference", "CT"]
+    assert "patient-7" not in json.dumps(report)
+    page = (here / "out/report.html").read_text("utf-8")
+    assert "Against the true CT" in page
+    assert "patient-7" not in page
+    assert CANARY not in page
+
+
+def test_a_reference_that_does_not_fit_is_refused_before_anything_is_sampled(
+    study, bundle, here, capsys
+):
+    other = make_grid((4, 10, 10), (3.0, 2.0, 2.0), origin=(500, 500, 500))
+    elements = {"FrameOfReferenceUID": "1.2.3"}
+    write_series(here / "ct", other, modality="CT", description="ct", elements=elements)
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--reference", "ct") == 4
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "register the CT to the MR first" in told[-1]
+    assert not any("slices, 100%" in line for line in told)
+    assert not (here / "out").exists()

@@ -49,8 +49,7 @@ def test_a_parent_that_holds_something_else_by_then_stays(tmp_path):
 
 def test_the_partial_folder_is_hidden_and_on_the_same_file_system(tmp_path):
     with OutputFolder.claim(tmp_path / "out") as folder:
-        assert folder.partial.name.startswith(".out.")
-        assert folder.partial.parent == tmp_path
+        assert folder.partial.parent == tmp_path / ".out.work"
 
 
 def test_an_empty_folder_is_filled(tmp_path):
@@ -127,7 +126,7 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_p
     rename = Path.replace
 
     def failing(self, target):
-        if "partial" in self.name:
+        if self.name == "output":
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
@@ -137,6 +136,30 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_p
         with pytest.raises(OutputError, match="input/output error"):
             folder.commit()
     assert (old / "run.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_earlier_output_that_could_not_be_moved_back_is_found_by_the_next_run(
+    tmp_path, monkeypatch
+):
+    old = tmp_path / "out"
+    old.mkdir()
+    (old / "run.json").write_text("old")
+    rename = Path.replace
+
+    def failing(self, target):
+        if self.name != "out":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    with OutputFolder.claim(old, replaces="run.json") as folder:
+        monkeypatch.setattr(Path, "replace", failing)
+        with pytest.raises(OutputError, match="input/output error"):
+            folder.commit()
+    assert not old.exists()
+    monkeypatch.setattr(Path, "replace", rename)
+    with OutputFolder.claim(old, replaces="run.json"):
+        assert (old / "run.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

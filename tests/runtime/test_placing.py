@@ -3,9 +3,9 @@ import pytest
 from dicom_study import make_grid
 from fitted import recalibration
 
+from mrct_runtime.finished import Finished
 from mrct_runtime.intensity import AIR_HU, HuWindow
 from mrct_runtime.placing import Placing
-from mrct_runtime.synthesis import Finished
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume, model_grid
 
@@ -38,7 +38,7 @@ def placed(source, model, mean, std, body, uncertainty=RAW):
     placing = Placing(Volume(body, model), source, WINDOW, uncertainty)
     # in no order: slices finish as they like
     for s in np.random.default_rng(1).permutation(len(mean)):
-        placing.place(Finished(int(s), mean[s], std[s], 4))
+        placing.place(Finished(int(s), mean[s], std[s], (4,)))
     return placing
 
 

@@ -8,6 +8,7 @@ import pytest
 from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
+from mrct_runtime.finished import Receiver
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
@@ -136,7 +137,7 @@ def test_every_slice_is_handed_over_as_soon_as_it_is_finished() -> None:
         VESDE(),
         cond,
         sampling,
-        lambda finished: told.append((finished.place, finished.mean, finished.std)),
+        Receiver(lambda finished: told.append((finished.place, finished.mean, finished.std))),
         lambda progress: told.append(progress.slices),
     )
     whole = synthesize(Analytic(VESDE()), VESDE(), cond, sampling)
@@ -158,7 +159,7 @@ def test_what_the_taker_of_a_slice_raises_ends_the_synthesis() -> None:
         raise error
 
     with pytest.raises(NumericError) as caught:
-        stream(Analytic(VESDE()), VESDE(), study(3), plan("em"), take)
+        stream(Analytic(VESDE()), VESDE(), study(3), plan("em"), Receiver(take))
     assert caught.value is error
 
 

@@ -244,7 +244,7 @@ def test_the_condition_is_the_mr_between_its_percentiles(tmp_path):
     write_series(tmp_path / "study", grid, blob())
     mr = read_study(tmp_path / "study").volume
     image = Image(size=24, spacing_mm=2.0, multiple=1)
-    condition, body, lost = conditioned(mr, MrNormalisation(1.0, 99.0), image)
+    condition, body, lost, _ = conditioned(mr, MrNormalisation(1.0, 99.0), image)
     low, high = np.percentile(blob(), (1.0, 99.0))
     assert np.allclose(condition.array, ((blob() - low) / (high - low)).clip(0, 1), atol=1e-5)
     assert body.all()

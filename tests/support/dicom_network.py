@@ -12,7 +12,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from mrct_runtime.node.configuration import NodeConfig
-from mrct_runtime.node.journal import Journal
+from mrct_runtime.node.event_log import EventLog
 from mrct_runtime.node.service import Node
 
 PEER, TITLE, DESTINATION = "PEER", "MRCT", "PACS"
@@ -51,7 +51,7 @@ class Log(io.StringIO):
 def running(settings, program="fake_infer:main"):
     """A node in this process, and its log."""
     log = Log()
-    node = Node(settings, program, Journal(log, as_json=True))
+    node = Node(settings, program, EventLog(log, as_json=True))
     faults = []
 
     def run():

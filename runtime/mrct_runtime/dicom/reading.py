@@ -24,7 +24,8 @@ class Series:
     """One series as a volume: headers without pixels, one a slice, in the volume's order along the slice normal.
 
     The headers keep the source's geometry as its exact strings. reason says why the series was chosen,
-    notes what had to be mended.
+    notes what had to be mended. A volume out of another file has no headers. `volumes` is the ending of the files in
+    which a volume made from it is written beside DICOM.
     """
 
     uid: str
@@ -36,6 +37,7 @@ class Series:
     frame_of_reference_uid: str
     reason: str = ""
     notes: tuple[str, ...] = ()
+    volumes: str = ".nii.gz"
 
     def __str__(self) -> str:
         shown = "without a number" if self.number is None else str(self.number)

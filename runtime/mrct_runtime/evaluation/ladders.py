@@ -54,7 +54,12 @@ def _ladder(bundle: Bundle, name: str, steps: Sequence[int], reference: int) -> 
     longest = reference
     if isinstance(bundle.process, DDPM):
         longest = min(reference, bundle.process.steps)
-    _check(bundle, name, {"steps": longest})
+    try:
+        _check(bundle, name, {"steps": longest})
+    except UsageError as error:
+        raise UsageError(
+            f"sampler {name} cannot make its reference of {longest} evaluations: {error}"
+        ) from error
     rungs = tuple({"steps": each} for each in sorted(set(steps)) if each < longest)
     accepted = tuple(each for each in rungs if _accepted(bundle, name, each))
     if not accepted:

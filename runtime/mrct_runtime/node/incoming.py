@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from mrct_runtime.atomic import flush
 from mrct_runtime.node.jobs import RECORD, Job, JobRecord, jobs, next_serial
 from mrct_runtime.node.spool import (
     FAILED,
@@ -26,7 +27,6 @@ from mrct_runtime.node.spool import (
     Spool,
     write_json,
 )
-from mrct_runtime.output_folder import flush
 
 Verdict: TypeAlias = Literal["stored", "known", "too many"]
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.node.spool import JOB_STATES, RESULT, STUDY, Spool, write_json
-from mrct_runtime.output_folder import flush
 
 RECORD: Final = "job.json"
 SENT: Final = "sent"
@@ -108,13 +108,8 @@ class Job:
 
     def note_sent(self, name: str) -> None:
         """Writes down that the destination has this file."""
-        path = self.folder / SENT
         whole = "".join(f"{known}\n" for known in sorted(self.sent() | {name}))
-        partial = path.with_name(f".{SENT}.part")
-        partial.write_text(whole, "utf-8")
-        flush(partial)
-        partial.replace(path)
-        flush(self.folder)
+        write_atomically(self.folder / SENT, whole.encode())
 
 
 def jobs(spool: Spool, *states: str) -> Iterator[Job]:

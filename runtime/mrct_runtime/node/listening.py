@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mrct_runtime.node.configuration import NodeConfig
-from mrct_runtime.node.journal import Tell
+from mrct_runtime.node.event_log import Tell
 from mrct_runtime.node.room import Room
 
 # Beyond the associations, so that the one too many is told why; and what one may send beyond the largest instance.

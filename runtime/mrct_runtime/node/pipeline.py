@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from mrct_runtime.node.configuration import Retries
+from mrct_runtime.node.event_log import Tell
 from mrct_runtime.node.jobs import Job, jobs
-from mrct_runtime.node.journal import Tell
 from mrct_runtime.node.spool import (
     DONE,
     FAILED,
@@ -112,13 +112,15 @@ class Pipeline:
 
     def _leave_running(self, job: Job, *, given_up: bool = False) -> None:
         if job.result.is_dir():
+            for left in job.folder.glob(
+                f".{RESULT}.*"
+            ):  # by a child that was killed after its last step
+                shutil.rmtree(left, ignore_errors=True)
             job.rewrite(failures=0, not_before=0.0, reason="")
             job.moved(self.spool, SENDING)
         elif given_up:
             self._fail(job)
-        else:
-            for partial in job.folder.glob(f".{RESULT}.*"):
-                shutil.rmtree(partial, ignore_errors=True)
+        else:  # with the slices that are finished: the next child goes on from there
             job.moved(self.spool, QUEUED)
 
     def _fail(self, job: Job) -> None:

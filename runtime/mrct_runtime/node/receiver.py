@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from mrct_runtime.errors import OutputError
 from mrct_runtime.node.configuration import NodeConfig
+from mrct_runtime.node.event_log import Fact, Tell, place_of
 from mrct_runtime.node.incoming import Incoming
 from mrct_runtime.node.instance import (
     CLASSES,
@@ -24,7 +25,6 @@ from mrct_runtime.node.instance import (
     examined,
     transfer_syntaxes,
 )
-from mrct_runtime.node.journal import Fact, Tell, place_of
 from mrct_runtime.node.listening import METER, guarded_server
 from mrct_runtime.node.network import abort_all, pynetdicom, settled
 from mrct_runtime.node.room import Room

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mrct_runtime.node.configuration import NodeConfig
+from mrct_runtime.node.event_log import Tell, place_of
 from mrct_runtime.node.health import Health, answering
 from mrct_runtime.node.incoming import Incoming
 from mrct_runtime.node.inference import Inference
-from mrct_runtime.node.journal import Tell, place_of
 from mrct_runtime.node.listening import associations_alive
 from mrct_runtime.node.pipeline import Pipeline
 from mrct_runtime.node.receiver import Reception, receiving

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from mrct_runtime.atomic import flush, write_atomically
 from mrct_runtime.errors import OutputError
-from mrct_runtime.output_folder import flush
 
 RECEIVING, INCOMING, DISCARDED = "receiving", "incoming", "discarded"
 QUEUED, RUNNING, SENDING, DONE, FAILED = "queued", "running", "sending", "done", "failed"
@@ -111,13 +111,7 @@ def claimed(root: Path, patience_s: float = _PATIENCE_S) -> Iterator[Spool]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """The file, which holds this content from now on, also after a power cut; never half of it."""
-    partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    flush(path.parent)
+    write_atomically(path, json.dumps(content).encode())
 
 
 def _acquire(root: Path, lock: int, patience_s: float) -> None:

@@ -9,20 +9,11 @@ from types import MappingProxyType
 from typing import Final
 
 from mrct_runtime.errors import InputRejectedError
-from mrct_runtime.metaimage import read_metaimage
-from mrct_runtime.nifti import read_nifti
 from mrct_runtime.paired.values import Pair, Subject
 from mrct_runtime.volume import SAME_GRID_MM, Volume
+from mrct_runtime.volume_files import READERS, ending
 
 NAME: Final = "NIfTI or MetaImage"
-READERS: Final = MappingProxyType(
-    {
-        ".nii.gz": read_nifti,
-        ".nii": read_nifti,
-        ".mha": read_metaimage,
-        ".mhd": read_metaimage,
-    }
-)
 STEMS: Final = MappingProxyType({"mr": "mr", "mri": "mr", "ct": "ct", "mask": "mask"})
 """File name without its ending -> what it shows."""
 
@@ -47,19 +38,15 @@ def _places(folder: Path, levels: int) -> Iterator[tuple[Path, dict[str, str]]]:
 
 def _kind(path: Path) -> str:
     """mr, ct, mask, or empty for any other file."""
-    ending = _ending(path.name)
-    stem = path.name[: len(path.name) - len(ending)] if ending else ""
+    known = ending(path.name)
+    stem = path.name[: len(path.name) - len(known)] if known else ""
     return STEMS.get(stem.lower(), "") if path.is_file() else ""
-
-
-def _ending(name: str) -> str:
-    return next((ending for ending in READERS if name.lower().endswith(ending)), "")
 
 
 def _subject(root: Path, place: Path, images: Mapping[str, str]) -> Subject:
     name = root.resolve().name if place == root else place.relative_to(root).as_posix()
     stems = {image.removesuffix(".mhd") for image in images if image.endswith(".mhd")}
-    voxels = [f"{stem}{ending}" for stem in sorted(stems) for ending in (".raw", ".zraw")]
+    voxels = [f"{stem}{raw}" for stem in sorted(stems) for raw in (".raw", ".zraw")]
     files = [place / image for image in images]
     files += [place / file for file in voxels if (place / file).is_file()]
     return Subject(name, tuple(files), partial(_read, place, dict(images)), NAME)
@@ -88,4 +75,4 @@ def _volume(place: Path, images: Mapping[str, str], kind: str) -> Volume:
         )
     if len(found) > 1:
         raise InputRejectedError(f"has {' and '.join(found)}; leave one of them")
-    return READERS[_ending(found[0])](place / found[0]).canonical()
+    return READERS[ending(found[0])](place / found[0]).canonical()

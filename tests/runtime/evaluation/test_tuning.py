@@ -94,6 +94,15 @@ def test_what_cannot_be_tuned_is_refused(tmp_path) -> None:
         ladders(bundle, ("pc",), (5, 7), 1000)
 
 
+def test_a_preset_that_has_no_long_run_is_named(tmp_path) -> None:
+    path = write_tiny_bundle(tmp_path / "tiny.mrct")
+    bundle = rewrite(path, presets={"em": {"steps": 100, "eps": 0.01}})
+    with pytest.raises(
+        UsageError, match="sampler em cannot make its reference of 1000 evaluations: eps"
+    ):
+        ladders(bundle, (), (5,), 1000)
+
+
 def test_settings_are_tried_beside_the_other_options_of_the_preset(tmp_path) -> None:
     path = write_tiny_bundle(tmp_path / "tiny.mrct")
     # eps 1e-3 leaves noise in the image at 100 steps and is refused there

@@ -144,10 +144,13 @@ def test_a_restart_puts_a_job_back_or_sends_the_result_that_it_made(pipeline):
     first = queue(pipeline, "1", study="1.1").moved(pipeline.spool, RUNNING)
     second = queue(pipeline, "2", study="1.2").moved(pipeline.spool, RUNNING)
     make_result(second)
-    (first.folder / ".result.partial-ab").mkdir()
+    for job in (first, second):
+        (job.folder / ".result.work").mkdir()
     pipeline.recover()
     assert states(pipeline) == [QUEUED, SENDING]
-    assert not list(pipeline.spool[QUEUED].glob("*/.result*"))
+    # where the translation stood is kept until its result is there
+    assert len(list(pipeline.spool[QUEUED].glob("*/.result.work"))) == 1
+    assert not list(pipeline.spool[SENDING].glob("*/.result.work"))
 
 
 def test_a_queued_job_gives_way_to_a_later_one_of_its_study(pipeline, told):

@@ -22,7 +22,7 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Journal:
+class EventLog:
     """Events as lines of text, or of JSON."""
 
     stream: TextIO

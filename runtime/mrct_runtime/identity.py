@@ -1,0 +1,37 @@
+"""What a result depends on, as one digest: two runs that share it give the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mrct_runtime.report import versions
+
+if TYPE_CHECKING:
+    from mrct_runtime.engines import Engine
+    from mrct_runtime.synthesis import Sampling
+    from mrct_runtime.translate import Job
+
+
+def identity(job: Job, engine: Engine, plan: Sampling) -> str:
+    """sha256 over the network, its input, how it is sampled and by what; nothing of the patient can be read from it."""
+    settings = job.settings
+    facts = {
+        "versions": versions(),
+        "bundle": job.bundle.sha256,
+        "sampling": repr(plan),
+        "started": None if job.started is None else asdict(job.started),
+        "raw": settings.raw_uncertainty,
+        "engine": asdict(engine.backend),
+        "images": engine.max_batch,
+        "grid": job.source.volume.grid.affine.tolist(),
+    }
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for array in (job.condition.array, job.body):
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
