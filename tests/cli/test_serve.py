@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+import pydicom
 import pytest
-from dicom_network import ADDRESS, associate, config, echo, free_port
+from dicom_network import ADDRESS, associate, config, echo, free_port, send, wait
 from pydicom.uid import MRImageStorage
 from tiny_bundle import write_tiny_bundle
 
@@ -125,3 +126,36 @@ def test_a_second_node_on_the_same_spool_ends_with_6(tmp_path, capsys):
         assert "another running node" in capsys.readouterr().err
         node.terminate()
         node.communicate(timeout=20)
+
+
+@pytest.mark.slow
+def test_a_killed_nodes_translation_goes_on_where_it_stood(tmp_path):
+    example = Path(__file__).resolve().parents[2] / "examples" / "study" / "mr"
+    spool, port = tmp_path / "spool", free_port()
+    words = ("--spool", spool, "--port", port, *LEAST, "--quiet-s", "1", "--json-log")
+    infer = ("--", "--sampler", "em", "--steps", "20", "--mc", "2", "--batch", "2")
+
+    def finished():
+        """The slices that the journal of the running job has."""
+        logs = list(spool.glob("running/*/.result.work/journal/log.jsonl"))
+        return logs[0].read_text().count('{"slice"') if logs else 0
+
+    with started(*words, *infer) as node:
+        wait(lambda: "listening" in node.stderr.readline())
+        images = [pydicom.dcmread(path) for path in sorted(example.iterdir())]
+        assert send(config(spool, port=port), images) == [0] * len(images)
+        kept = wait(lambda: finished() >= 2 and finished(), 60)
+        node.kill()
+    with started(*words, *infer) as node:
+        counts = []
+        while not list(spool.glob("sending/*/result/run.json")):
+            counts.append(finished())
+            time.sleep(0.01)
+            assert len(counts) < 10_000
+        node.terminate()
+        node.communicate(timeout=20)
+    (run_file,) = spool.glob("sending/*/result/run.json")
+    assert json.loads(run_file.read_text())["counters"]["samples"] == [2] * len(images)
+    # the journal is taken over as it is, never begun anew; there is none while the job changes its state
+    assert min(count for count in counts if count) >= kept
+    assert max(counts) > kept
