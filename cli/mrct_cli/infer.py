@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +73,11 @@ _PLACEHOLDERS = {
     show_envvar=True,
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
 )
-@click.option("--series", help="Translate this MR series, by its UID or number.")
+@click.option(
+    "--series",
+    metavar="NAME",
+    help="Translate this MR series, by its number or UID, of several stacks the second by NUMBER:2; `mrct check STUDY` lists them.",
+)
 @recipe_flag
 @sampler_flags
 @click.option(
@@ -161,6 +165,7 @@ def infer(
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
+        _warn(job.warnings)
         return
     place = out or Path(f"{_stem(study)}-sct")
     _refuse_the_study(place, study)
@@ -185,8 +190,7 @@ def infer(
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
         result.write(folder, anonymous(context, _PLACEHOLDERS), truth)
         folder.commit()
-    for warning in result.warnings:
-        _to_stderr(f"mrct: warning: {warning}")
+    _warn(result.warnings)
     if not quiet:
         click.echo(f"wrote {place}: look at {place / REPORT}")
 
@@ -226,6 +230,11 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
         "not on patients"
     )
     return path
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        _to_stderr(f"mrct: warning: {warning}")
 
 
 def _to_stderr(line: str) -> None:

@@ -28,7 +28,9 @@ COMMANDS = {
     "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
     "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
     "tune": Entry("mrct_cli.tune:tune", "Find the fewest evaluations that suffice."),
-    "check": Entry("mrct_cli.check:check", "Check a data set before training."),
+    "check": Entry(
+        "mrct_cli.check:check", "Tell what is in a study or a data set, and what is wrong."
+    ),
     "verify": Entry("mrct_cli.verify:verify", "Compare a result with its run.json."),
     "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
     "bench": Entry("mrct_cli.bench:bench", "Measure how fast a bundle's network runs."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
 from mrct_runtime.appearance import Seen
-from mrct_runtime.atomic import flush
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, MODELS, Bundle, check_preset
 from mrct_runtime.engines.target import Precision
 from mrct_runtime.errors import BundleError, UsageError
@@ -120,14 +119,9 @@ def rewrite(
 
 def _replace_manifest(folder: Path, manifest: Manifest) -> None:
     # Beside the bundle, not in it: an interrupted write must not leave a file that the bundle does not list.
-    partial = folder.absolute().with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        partial.write_bytes(manifest.dumps().encode())
-        flush(partial)
-        partial.replace(folder / MANIFEST)
-        flush(folder)
+        write_atomically(folder / MANIFEST, manifest.dumps(), beside=folder.absolute().parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise not_writable(folder, error) from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mrct_runtime import __version__
+from mrct_runtime.dicom.frames import instance_name
 
 if TYPE_CHECKING:
     from mrct_runtime.result import Result
@@ -116,7 +117,7 @@ def _input_digest(result: Result) -> dict[str, str]:
     source = result.source
     if not source.headers:
         return {"volume_sha256": source.uid}
-    uids = sorted(str(header.SOPInstanceUID) for header in source.headers)
+    uids = sorted(instance_name(header) for header in source.headers)
     return {"sop_instance_uids_sha256": hashlib.sha256("\n".join(uids).encode()).hexdigest()}
 
 

@@ -325,6 +325,17 @@ def test_a_recipe_sets_what_was_published(study, bundle, here, capsys):
     assert list(here.iterdir()) == []
 
 
+def test_a_dry_run_of_a_named_sagittal_series_warns_of_its_cuts(bundle, here, capsys):
+    write_series(here / "sag", make_grid((24, 24, 24), (2, 2, 2), angles=(0, 90, 0)), number=3)
+    arguments = ("sag", "--bundle", bundle, *QUICK, "--series", "3", "--dry-run")
+    assert run(*arguments) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warning == (
+        "mrct: warning: the series is sagittal: its axial cuts are translated, "
+        "24 of 24 x 24 pixels of 2 x 2 mm, 2 mm apart"
+    )
+
+
 def test_a_dry_run_tells_series_work_time_and_memory_and_writes_nothing(
     study, bundle, here, capsys
 ):

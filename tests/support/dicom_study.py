@@ -1,5 +1,6 @@
 """Small DICOM studies for tests: any geometry, any element overridden, a canary in every text that names the patient."""
 
+import gzip
 import shutil
 import subprocess
 
@@ -137,6 +138,16 @@ def _write(image, path, big_endian):
         image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         image.PixelData = np.frombuffer(image.PixelData, "<u2").astype(">u2").tobytes()
     dcmwrite(path, image, enforce_file_format=True)
+
+
+def gunzip(source, folder, every=1):
+    """The files of a folder of *.dcm.gz, unpacked; every n-th of them in the order of their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for path in sorted(source.glob("*.dcm.gz"))[::every]:
+        paths.append(folder / path.name.removesuffix(".gz"))
+        paths[-1].write_bytes(gzip.decompress(path.read_bytes()))
+    return paths
 
 
 def run_program(name, *arguments):

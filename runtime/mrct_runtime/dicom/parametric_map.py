@@ -21,6 +21,7 @@ from mrct_runtime.dicom.derived import (
     series_number,
     stamp,
 )
+from mrct_runtime.dicom.frame_references import refer_to_frames, stand_in
 from mrct_runtime.dicom.header import silenced
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
@@ -92,6 +93,7 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         content_description=f"{spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
+    refer_to_frames(result, source.headers)
     inherit_study(result, first, source.frame_of_reference_uid)
     # pydicom takes several values as a list, which highdicom does not.
     result.SoftwareVersions = derivation.software_versions
@@ -123,6 +125,7 @@ def _geometry_only(header: Dataset, source: Series) -> Dataset:
     """A stand-in for the source image that names no patient: highdicom checks such values and quotes them."""
     image = Dataset()
     inherit(image, header, *GEOMETRY)
+    stand_in(image, header)
     image.FrameOfReferenceUID = source.frame_of_reference_uid
     image.Modality = source.modality
     for keyword in PRESENT:

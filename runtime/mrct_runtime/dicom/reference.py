@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.dicom.grouping import SeriesGroup
 from mrct_runtime.dicom.header import text
 from mrct_runtime.dicom.reading import Series, read_series
-from mrct_runtime.dicom.scanning import SeriesGroup, scan
+from mrct_runtime.dicom.scanning import scan
 from mrct_runtime.errors import InputRejectedError, SeriesError
 from mrct_runtime.intensity import AIR_HU
 from mrct_runtime.volume import SAME_GRID_MM, Volume

@@ -27,6 +27,7 @@ from mrct_runtime.dicom.derived import (
     series_number,
     stamp,
 )
+from mrct_runtime.dicom.frames import frame_number
 from mrct_runtime.dicom.header import numbers, silenced
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
@@ -149,6 +150,8 @@ def _place(image: Dataset, header: Dataset, source: Series) -> None:
     made_from = Dataset()
     made_from.ReferencedSOPClassUID = reference.SOPClassUID
     made_from.ReferencedSOPInstanceUID = reference.SOPInstanceUID
+    if (frame := frame_number(header)) is not None:
+        made_from.ReferencedFrameNumber = frame
     made_from.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     made_from.SpatialLocationsPreserved = "YES"
     image.SourceImageSequence = [made_from]

@@ -15,6 +15,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     MRImageStorage,
@@ -22,7 +23,7 @@ from pydicom.uid import (
 )
 
 from mrct_runtime.dicom.header import number, silenced, text
-from mrct_runtime.dicom.scanning import READ_FAULTS
+from mrct_runtime.dicom.image_file import READ_FAULTS
 
 OUT_OF_RESOURCES: Final = 0xA700
 OTHER_CLASS: Final = 0xA900
@@ -30,7 +31,14 @@ NOT_UNDERSTOOD: Final = 0xC000
 
 CLASSES: Final = (MRImageStorage, EnhancedMRImageStorage)
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
-_COMPRESSED: Final = (RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
+# No lossy one, though they could be read: a peer that is offered one might compress for it.
+_COMPRESSED: Final = (
+    RLELossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+)
 _IDENTIFIERS: Final = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PIXELS: Final = (0x7FE0, 0x0010)
 _ITEM, _END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)

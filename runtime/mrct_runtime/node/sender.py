@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from mrct_runtime.dicom.header import silenced
-from mrct_runtime.dicom.scanning import READ_FAULTS
+from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.node.configuration import NodeConfig
 from mrct_runtime.node.jobs import Job
 from mrct_runtime.node.network import abort_all
