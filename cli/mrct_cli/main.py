@@ -22,6 +22,7 @@ DEBUG = click.Option(
 )
 COMMANDS = {
     "infer": Entry("mrct_cli.infer:infer", "Translate an MR study to a synthetic CT."),
+    "serve": Entry("mrct_cli.serve:serve", "Answer MR studies from a DICOM network."),
     "train": Entry("mrct_cli.train:train", "Train a network on paired MR and CT."),
     "export": Entry("mrct_cli.export:export", "Turn a training run into a bundle."),
     "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
