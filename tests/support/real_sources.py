@@ -13,6 +13,9 @@ REAL = {
     "Siemens prostate, coronal": ("prostatex_mr_dicom/ProstateX", "5"),
     "GE brain, uneven slices": ("ge_fse_pd_axial_dicom", "2"),
     "Philips brain, classic": ("philips_classic_and_enhanced_dicom/classic_mprage_gz", "1301"),
+    "Siemens XA30, enhanced": ("siemens_xa30_enhanced_mr_dicom", "5"),
+    "Siemens XA30, enhanced, one echo": ("siemens_xa30_enhanced_mr_dicom", "8:1"),
+    "Philips, enhanced, magnitude": ("philips_classic_and_enhanced_dicom/enhanced", "2001:1"),
     "GE, stripped": ("vendor_small_and_compressed_dicom/ge/anatomical", "4"),
     "Siemens, stripped": ("vendor_small_and_compressed_dicom/siemens/anatomical", "4"),
     "Philips, stripped": ("vendor_small_and_compressed_dicom/philips/anatomical", "401"),
@@ -21,7 +24,7 @@ REAL = {
 
 
 def real_source(name, data, scratch):
-    """The series; its files are unpacked into scratch where they are compressed."""
+    """The stack of that name; its files are unpacked into scratch where they are compressed."""
     place, series = REAL[name]
     folder = Path(data) / place
     # of a long series as many slices as show what it is
@@ -32,5 +35,5 @@ def real_source(name, data, scratch):
         for path in packed:
             with gzip.open(path) as source, (folder / path.stem).open("wb") as target:
                 shutil.copyfileobj(source, target)
-    (group,) = (group for group in scan(folder).groups if str(group.number) == series)
+    (group,) = (each for each in scan(folder).groups if each.name == series)
     return read_series(group)
