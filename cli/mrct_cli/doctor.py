@@ -73,6 +73,7 @@ def _print(found: Examination) -> None:
 def _facts(found: Examination) -> Iterator[tuple[str, str]]:
     machine = found.machine
     yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    yield "bundle", f"{found.bundle}, sha256 {found.bundle_sha256}"
     yield "system", machine["system"]
     yield "processor", f"{machine['processor']}; {' '.join(machine['instructions'])}"
     yield "cores", f"{machine['cores']} for this process"

@@ -72,6 +72,13 @@ _PLACEHOLDERS = {
     show_envvar=True,
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
 )
+@click.option(
+    "--bundle-sha256",
+    metavar="HEX",
+    envvar="MRCT_BUNDLE_SHA256",
+    show_envvar=True,
+    help="Refuse any other bundle than the one with this digest, which run.json and mrct doctor have.",
+)
 @click.option("--series", help="Translate this MR series, by its UID or number.")
 @recipe_flag
 @sampler_flags
@@ -109,6 +116,7 @@ def infer(
     antithetic: bool,
     seed: int,
     bundle_path: Path | None,
+    bundle_sha256: str | None,
     series: str | None,
     recipe: str,
     warm_start: Path | None,
@@ -133,7 +141,8 @@ def infer(
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
-    bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
+    path = bundle_path or _demonstration(sampler or Settings.sampler, tell)
+    bundle = Bundle.load(path, bundle_sha256)
     settings = Settings(
         sampler=sampler or bundle.sampler,
         mc=mc,
