@@ -240,7 +240,9 @@ def _cached(
             # another run that shares the cache may have been first
             if not (place / _FACTS).is_file():
                 raise
-    mapped = Slices(*(np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
+    mapped = Slices(
+        *(np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS)
+    )
     facts = json.loads((place / _FACTS).read_text("utf-8"))
     for warning in facts["warnings"]:
         report(f"warning: {subject.name}: {warning}")
@@ -270,7 +272,7 @@ def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
     size = sum(array.nbytes for array in slices)
     with OutputFolder.claim(place, needed_bytes=size + 1_000_000, wait=True) as output:
         for name, array in zip(_ARRAYS, slices, strict=True):
-            np.save(output.partial / f"{name}.npy", array)
+            np.save(output.partial / f"{name}.npy", array, allow_pickle=False)
         facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
         (output.partial / _FACTS).write_text(facts, "utf-8")
         output.commit()
