@@ -36,7 +36,10 @@ def doctor(bundle: Path | None, json_file: Path | None) -> None:
     """
     from mrct_runtime.demonstration import demonstration_bundle
     from mrct_runtime.doctor.examination import examine
+    from mrct_runtime.writable import require_file
 
+    if json_file is not None:
+        require_file(json_file)
     found = examine(bundle or demonstration_bundle("em"), lambda line: click.echo(line, err=True))
     if json_file is not None:
         write_json(document(found), json_file)
