@@ -113,6 +113,13 @@ def folders_with_the_names_of_files(place):
     return place / "wrong-folder"
 
 
+def folder_of_unreadable_files(place):
+    folder = folder_of_garbage(place)
+    for path in folder.iterdir():
+        path.chmod(0)
+    return folder
+
+
 def unreadable_file(place):
     (place / "wrong-secret").write_text("{}")
     (place / "wrong-secret").chmod(0)
@@ -165,6 +172,7 @@ def the_empty_path(_place):
 READ = (
     *(missing, below_a_file, empty_file, empty_dicom, empty_volume, garbage, empty_folder),
     *(folder_of_garbage, folder_of_empty_files, folders_with_the_names_of_files),
+    folder_of_unreadable_files,
     *(
         unreadable_file,
         unreadable_folder,
@@ -281,6 +289,7 @@ FAULTLESS = {
     *((name, pipe) for name in ("PRESETS", "SPLIT", "OLD", "RECIPE")),
     # a bench without PyTorch's figures is one
     *(("bench-RUN", folder_of_garbage), ("bench-RUN", folder_of_empty_files)),
+    ("bench-RUN", folder_of_unreadable_files),
     *(("RECIPE", empty_file), ("cache", full_folder), ("train-out", full_folder)),
 }
 # The line has the name of the wrong path, or else one of these.
@@ -327,6 +336,30 @@ def test_a_word_where_a_number_or_a_choice_belongs_is_refused(
     check_refusal(capsys, work, name, [*words, option, *["nonsense"] * count])
 
 
+NUMBERS = list(options((click.types.IntParamType, click.types.FloatParamType)))
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "1e999"])
+@pytest.mark.parametrize(
+    ("name", "option", "count"),
+    [each for each in NUMBERS if each[0] in {"infer", "eval", "phantom"}],
+)
+def test_a_number_that_makes_no_sense_never_ends_in_a_fault_of_ours(
+    name, option, count, value, right, work, capsys
+):
+    words = [right.get(word, word) for word in WORKING[name].split()]
+    with limited(SECONDS):
+        code = boundary.run(
+            main.load(name), f"mrct {name}", [*map(str, words), option, *[value] * count]
+        )
+    told = capsys.readouterr().err
+    assert code in FAULTS | {0}, told
+    assert "Traceback" not in told
+    assert code == 0 or (
+        told.splitlines()[-1].startswith("mrct: error: ") and not any(work.iterdir())
+    )
+
+
 @pytest.mark.parametrize("name", WORKING)
 def test_an_unknown_option_and_a_missing_argument_are_refused(name, work, capsys):
     check_refusal(capsys, work, name, ["--nonsense"])
@@ -336,7 +369,7 @@ def test_an_unknown_option_and_a_missing_argument_are_refused(name, work, capsys
 
 
 def test_every_path_of_every_command_is_walked():
-    assert WORKING.keys() == main.COMMANDS.keys()
+    assert WORKING.keys() == main.COMMANDS.keys(), "add the command, with words that work"
     for name, words in WORKING.items():
         for parameter in main.load(name).params:
             if isinstance(parameter.type, PathType) and isinstance(parameter, click.Option):
