@@ -75,12 +75,17 @@ def moments(contestant: Contestant, engine: Engine, case: Case, keep: Path | Non
     """Those of the case's slices, from `keep` where they are."""
     file = None if keep is None else keep / f"{contestant.settings.sampler}-{case.name}.npz"
     if file is not None and file.is_file():
-        kept = np.load(file)
+        kept = np.load(file, allow_pickle=False)
         return Moments(kept["mean"], kept["std"], kept["counts"], int(kept["evaluations"]), MC)
     found = draw(contestant, engine, case).moments[0]
     if file is not None:
         np.savez(
-            file, mean=found.mean, std=found.std, counts=found.counts, evaluations=found.evaluations
+            file,
+            allow_pickle=False,
+            mean=found.mean,
+            std=found.std,
+            counts=found.counts,
+            evaluations=found.evaluations,
         )
     return found
 

@@ -51,7 +51,7 @@ def modelopt_autocast(model: onnx.ModelProto) -> onnx.ModelProto:
         path, data = Path(folder) / "network.onnx", Path(folder) / "inputs.npz"
         onnx.save(model, path)
         # of itself it takes images of one pixel, which no UNet has
-        np.savez(data, **images, t=np.full(1, 0.5, np.float32))
+        np.savez(data, allow_pickle=False, **images, t=np.full(1, 0.5, np.float32))
         made: onnx.ModelProto = convert_to_mixed_precision(
             str(path), keep_io_types=True, calibration_data=str(data)
         )

@@ -50,8 +50,11 @@ def mapped_pairs(folder: Path, size: int) -> Pairs:
         }
         for name, array in arrays.items():
             kind = bool if name == "body" else np.float32
-            np.save(folder / f"{s}-{name}.npy", array.astype(kind))
-        mapped = (np.load(folder / f"{s}-{name}.npy", mmap_mode="r") for name in Slices._fields)
+            np.save(folder / f"{s}-{name}.npy", array.astype(kind), allow_pickle=False)
+        mapped = (
+            np.load(folder / f"{s}-{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in Slices._fields
+        )
         subjects.append(PreparedSubject(f"random-{s}", Slices(*mapped), "random"))
     return Pairs(tuple(subjects))
 

@@ -12,7 +12,7 @@ from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.json_file import write_json
 from mrct_cli.paths import PATH
-from mrct_runtime.errors import EngineError, UsageError
+from mrct_runtime.errors import EngineError, NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 from mrct_train.baselines import Compile
 
@@ -92,7 +92,12 @@ def bench(
     from mrct_cli.bench_table import print_tables
     from mrct_runtime.bench.picture import draw
     from mrct_runtime.bench.run import conditions, run
+    from mrct_runtime.writable import require_file
 
+    for file in (json_file, png):
+        if file is not None:
+            require_file(file)
+    _refuse_what_is_no_run(context.params["checkpoint"])
     old = None if compare is None else _old(compare)
     wish = _wish(context)
     told = conditions(" ".join(anonymous(context, _PLACEHOLDERS)))
@@ -114,6 +119,17 @@ def bench(
     if not any(row["kind"] == "engine" for row in found["evaluations"]):
         reasons = "; ".join(f"{each['candidate']}: {each['reason']}" for each in found["refused"])
         raise EngineError(f"no backend could be measured ({reasons or 'none serves the device'})")
+
+
+def _refuse_what_is_no_run(checkpoint: Path | None) -> None:
+    """NoInputError for a folder of no training, which PyTorch's process would find after minutes and pass over."""
+    if checkpoint is None:
+        return
+    if (
+        not any(checkpoint.glob("checkpoint-*/state.json"))
+        and not (checkpoint / "state.json").is_file()
+    ):
+        raise NoInputError(f"{checkpoint}: no checkpoint here; name the OUT folder of mrct-train")
 
 
 def _wish(context: click.Context) -> Wish:

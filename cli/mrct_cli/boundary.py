@@ -80,8 +80,16 @@ def _left(error: BaseException) -> str:
 
 
 def _tell(what: str, code: int) -> int:
-    click.echo(f"mrct: error: {' '.join(what.split())}", err=True)
+    click.echo(f"mrct: error: {_shown(' '.join(what.split()))}", err=True)
     return code
+
+
+def _shown(text: str) -> str:
+    """The text with escapes for what no terminal should get: a file's name may hold any byte."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _place(error: BaseException) -> str:

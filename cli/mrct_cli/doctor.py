@@ -36,7 +36,10 @@ def doctor(bundle: Path | None, json_file: Path | None) -> None:
     """
     from mrct_runtime.demonstration import demonstration_bundle
     from mrct_runtime.doctor.examination import examine
+    from mrct_runtime.writable import require_file
 
+    if json_file is not None:
+        require_file(json_file)
     found = examine(bundle or demonstration_bundle("em"), lambda line: click.echo(line, err=True))
     if json_file is not None:
         write_json(document(found), json_file)
@@ -73,6 +76,7 @@ def _print(found: Examination) -> None:
 def _facts(found: Examination) -> Iterator[tuple[str, str]]:
     machine = found.machine
     yield "versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())
+    yield "bundle", f"{found.bundle}, sha256 {found.bundle_sha256}"
     yield "system", machine["system"]
     yield "processor", f"{machine['processor']}; {' '.join(machine['instructions'])}"
     yield "cores", f"{machine['cores']} for this process"

@@ -75,6 +75,13 @@ _PLACEHOLDERS = {
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
 )
 @click.option(
+    "--bundle-sha256",
+    metavar="HEX",
+    envvar="MRCT_BUNDLE_SHA256",
+    show_envvar=True,
+    help="Refuse any other bundle than the one with this digest, which run.json and mrct doctor have.",
+)
+@click.option(
     "--series",
     metavar="NAME",
     help="Translate this MR series, by its number or UID, of several stacks the second by NUMBER:2; `mrct check STUDY` lists them.",
@@ -122,6 +129,7 @@ def infer(
     antithetic: bool,
     seed: int,
     bundle_path: Path | None,
+    bundle_sha256: str | None,
     series: str | None,
     recipe: str,
     warm_start: Path | None,
@@ -150,7 +158,8 @@ def infer(
 
     tell = _silence if quiet else _to_stderr
     wanted = outputs(context)
-    bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
+    path = bundle_path or _demonstration(sampler or Settings.sampler, tell)
+    bundle = Bundle.load(path, bundle_sha256)
     settings = Settings(
         sampler=sampler or bundle.sampler,
         mc=mc,

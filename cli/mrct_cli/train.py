@@ -81,10 +81,13 @@ def train(
     recipe = _recipe(config, _given(context, _OF_THE_RECIPE))
 
     # PyTorch takes seconds to import, which --help and a faulty recipe have not
+    from mrct_runtime.writable import require_folder
     from mrct_train.data import load_pairs
     from mrct_train.fit import Limits, fit
     from mrct_train.ranks import connect
 
+    require_folder(out)
+    require_folder(cache or out)
     device, told = _device(device)
     limits = Limits(device=device, **_given(context, _LIMITS))
     ranks = connect(limits)

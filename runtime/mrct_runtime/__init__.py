@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 
-def load(path: Path | str) -> Bundle:
-    """The verified bundle in a .mrct directory."""
+def load(path: Path | str, *, sha256: str | None = None) -> Bundle:
+    """The verified bundle in a .mrct directory; BundleError where it is not the one with this digest, if one is given."""
     # DICOM and array libraries take a second to import, which `mrct --help` has not
     from mrct_runtime.bundle import Bundle
 
-    return Bundle.load(path)
+    return Bundle.load(path, sha256)

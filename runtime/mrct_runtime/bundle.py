@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ SIZE_LIMITS: Final[Mapping[str, int]] = {
     CARD: 1 << 20,
 }
 """The files of a bundle and the most bytes each may have."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 MODELS: Final[Mapping[Precision, str]] = {"fp32": MODEL, "fp16": HALF_MODEL}
 """The network's file at each precision."""
 
@@ -62,13 +64,22 @@ class Bundle:
     golden: Golden = field(repr=False)
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
-        """The bundle in the directory `path`, every file verified; a BundleError names the first fault."""
+    def load(cls, path: str | Path, sha256: str | None = None) -> Bundle:
+        """The bundle in the directory `path`, every file verified; a BundleError names the first fault.
+
+        Where `sha256` is given, any other bundle than the one with that digest is refused before its manifest is read.
+        """
         path = Path(path)
+        wanted = None if sha256 is None else _digest(sha256)
         names = _file_names(path)
         if MANIFEST not in names:
             raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
         text = _read(path, MANIFEST)
+        found = hashlib.sha256(text).hexdigest()
+        if wanted not in {None, found}:
+            raise BundleError(
+                f"{path} is another bundle: its sha256 is {found}, asked for was {wanted}; use the bundle of that digest"
+            )
         manifest = Manifest.loads(text, str(path / MANIFEST))
         _check_names(path, names, manifest)
         contents = {name: _verified(path, name, manifest) for name in manifest.files}
@@ -76,7 +87,7 @@ class Bundle:
         for precision, model in models.items():
             _check_graph(path / MODELS[precision], read_header(model), manifest)
         golden = Golden.loads(contents[GOLDEN], manifest.parametrisation)
-        return cls(path, manifest, hashlib.sha256(text).hexdigest(), models, golden)
+        return cls(path, manifest, found, models, golden)
 
     @property
     def process(self) -> Process:
@@ -208,6 +219,16 @@ def check_preset(process: Process, sampler: str, options: Mapping[str, Any]) -> 
         build_sampler(sampler, options).check(process)
     except (UsageError, TypeError) as error:
         raise UsageError(f"preset of {sampler!r}: {error}") from error
+
+
+def _digest(text: str) -> str:
+    """The digest in small letters; UsageError where it is none."""
+    digest = text.strip().lower()
+    if not _SHA256.fullmatch(digest):
+        raise UsageError(
+            f"{text!r} is no sha256 of a bundle: give the 64 hexadecimal digits that mrct doctor shows"
+        )
+    return digest
 
 
 def _file_names(path: Path) -> set[str]:

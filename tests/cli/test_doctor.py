@@ -24,6 +24,7 @@ def test_a_table_tells_versions_machine_and_verdicts(bundle, capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", "200")
     assert doctor(bundle) == 0
     out = capsys.readouterr().out
+    assert f"tiny, sha256 {Bundle.load(bundle).sha256}" in out
     for word in ("onnxruntime", "sound", "off the golden", "numpy", "cores", "free of", "cpu"):
         assert word in out
 
@@ -50,6 +51,7 @@ def test_json_holds_the_verdicts_alone_on_the_standard_output(bundle, capsys):
     assert doctor(bundle, "--json", "-") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["sound"]
+    assert found["bundle_sha256"] == Bundle.load(bundle).sha256
     (verdict,) = (v for v in found["verdicts"] if v["backend"] == "onnxruntime")
     assert verdict["sound"]
     assert verdict["deviation"] < verdict["limit"]

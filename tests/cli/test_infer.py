@@ -103,6 +103,24 @@ def test_the_environment_may_name_the_bundle(study, bundle, here, monkeypatch):
     assert json.loads((here / "out/run.json").read_text())["model"]["name"] == "tiny"
 
 
+def test_only_the_bundle_with_the_digest_that_was_asked_for_translates(
+    study, bundle, here, monkeypatch, capsys
+):
+    right, wrong = Bundle.load(bundle).sha256, "0" * 64
+    options = (study, "out", "--bundle", bundle, *QUICK, "--quiet")
+    assert run(*options, "--bundle-sha256", wrong) == 5
+    assert f"its sha256 is {right}, asked for was {wrong}" in capsys.readouterr().err
+    assert run(study, "out", *QUICK, "--bundle-sha256", right) == 5, "a demonstration model"
+    monkeypatch.setenv("MRCT_BUNDLE_SHA256", wrong)
+    assert run(*options) == 5
+    assert run(*options, "--bundle-sha256", "") == 2
+    assert list(here.iterdir()) == []
+    monkeypatch.setenv("MRCT_BUNDLE_SHA256", right)
+    assert run(*options) == 0
+    model = json.loads((here / "out/run.json").read_text())["model"]
+    assert model["bundle_sha256"] == right
+
+
 def test_the_report_lists_the_digest_of_every_file_and_how_it_was_made(study, bundle, here):
     assert run(study, "out", "--bundle", bundle, *QUICK, "--seed=3", "--quiet") == 0
     report = json.loads((here / "out/run.json").read_text())

@@ -195,3 +195,12 @@ def test_importing_the_runtime_loads_no_framework():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert not loaded & {"torch", "onnx", "onnxruntime", "cupy", "tensorrt", "tensorrt_rtx"}
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [("a\x1b[2Jb", r"a\x1b[2Jb"), ("\udcff", r"\udcff"), ("Möller 2", "Möller 2")],
+)
+def test_an_error_carries_no_byte_that_a_terminal_would_obey(named, shown, failing, capsys):
+    assert run(command=failing(errors.NoInputError(f"{named}: absent"))) == 3
+    assert error_of(capsys) == f"mrct: error: {shown}: absent\n"

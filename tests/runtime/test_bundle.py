@@ -10,6 +10,7 @@ import onnx
 import pytest
 from tiny_bundle import tiny_manifest, tiny_model, write_tiny_bundle
 
+import mrct_runtime
 from mrct_runtime.bundle import METADATA_KEY, Bundle
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.target import Target
@@ -109,6 +110,36 @@ def test_a_graph_of_another_signature_is_refused_before_a_session_exists(path: P
     refresh_digest(path, "model.onnx")
     with pytest.raises(BundleError, match=r"has the tensors .*'time'"):
         Bundle.load(path)
+
+
+def test_the_bundle_of_the_digest_that_was_asked_for_is_loaded(path: Path) -> None:
+    digest = hashlib.sha256((path / "bundle.json").read_bytes()).hexdigest()
+    assert mrct_runtime.load(path, sha256=digest).sha256 == digest
+    assert Bundle.load(path, f" {digest.upper()}\n").sha256 == digest
+
+
+@pytest.mark.parametrize("change", ["another bundle", "a preset", "garbage"])
+def test_any_other_bundle_than_the_one_asked_for_is_refused(
+    path: Path, tmp_path: Path, change
+) -> None:
+    digest = Bundle.load(path).sha256
+    if change == "another bundle":
+        path = write_tiny_bundle(tmp_path / "other.mrct", DDPM())
+    elif change == "a preset":
+        edit(path, presets={"em": {"steps": 7}})
+        assert Bundle.load(path).preset("em") == {"steps": 7}
+    else:
+        (path / "bundle.json").write_bytes(b"garbage")
+    with pytest.raises(
+        BundleError, match=f"is another bundle: its sha256 .* asked for was {digest}"
+    ):
+        Bundle.load(path, digest)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "g" * 64, "sha256:" + "0" * 57])
+def test_what_is_no_digest_refuses_to_be_compared(path: Path, digest) -> None:
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        Bundle.load(path, digest)
 
 
 def test_a_missing_bundle_is_told_with_its_path(tmp_path: Path) -> None:

@@ -249,12 +249,25 @@ def _cached(
             # another run that shares the cache may have been first
             if not (place / _FACTS).is_file():
                 raise
-    mapped = Slices(*(np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
-    facts = json.loads((place / _FACTS).read_text("utf-8"))
-    for warning in facts["warnings"]:
+    mapped, told, found = _kept(place)
+    for warning in told:
         report(f"warning: {subject.name}: {warning}")
     _look_at_window(subject.name, mapped, config.hu_window, report)
-    return PreparedSubject(subject.name, mapped, facts["digest"])
+    return PreparedSubject(subject.name, mapped, found)
+
+
+def _kept(place: Path) -> tuple[Slices, list[str], str]:
+    """The slices that were stored, what was warned of then, and their digest."""
+    try:
+        facts = json.loads((place / _FACTS).read_text("utf-8"))
+        mapped = [
+            np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
+        ]
+        return Slices(*mapped), list(facts["warnings"]), str(facts["digest"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise InputRejectedError(
+            f"the prepared slices in {place} are damaged: delete that folder, and they are made again"
+        ) from error
 
 
 def _look_at_window(
@@ -279,7 +292,7 @@ def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
     size = sum(array.nbytes for array in slices)
     with OutputFolder.claim(place, needed_bytes=size + 1_000_000, wait=True) as output:
         for name, array in zip(_ARRAYS, slices, strict=True):
-            np.save(output.partial / f"{name}.npy", array)
+            np.save(output.partial / f"{name}.npy", array, allow_pickle=False)
         facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
         (output.partial / _FACTS).write_text(facts, "utf-8")
         output.commit()

@@ -73,6 +73,7 @@ class Examination:
     providers: tuple[Provider, ...]
     provider_reason: str | None
     bundle: str
+    bundle_sha256: str
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -105,6 +106,7 @@ def examine(
         providers=providers,
         provider_reason=provider_reason,
         bundle=bundle.manifest.name,
+        bundle_sha256=bundle.sha256,
         verdicts=tuple(_verdicts(bundle, tell, seconds)),
     )
 
