@@ -13,9 +13,9 @@ from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
-from mrct_cli.progress import progress_on_stderr
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_cli.samples import samples
+from mrct_cli.telling import Teller, to_stderr
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -129,10 +129,13 @@ def infer(
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
-    from mrct_runtime.result import PREVIEW, bytes_needed, claim
+    from mrct_runtime.filling import Order
+    from mrct_runtime.many.studies import refuse_the_study, study_name
+    from mrct_runtime.result import PREVIEW, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
-    tell = _silence if quiet else _to_stderr
+    teller = Teller(quiet)
+    tell = teller.tell
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
         sampler=sampler or bundle.sampler,
@@ -152,47 +155,19 @@ def infer(
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
-    place = out or Path(f"{_stem(study)}-sct")
-    _refuse_the_study(place, study)
+    place = out or Path(f"{study_name(study.resolve())}-sct")
+    refuse_the_study(place, study)
+    order = Order(bundle, settings, series, tuple(anonymous(context, _PLACEHOLDERS)))
     with (
         claim(place, overwrite=overwrite) as folder,
         open_meanwhile(bundle, settings, tell) as opened,
     ):
-        job = prepare(bundle, study, settings, series=series)
-        folder.require(bytes_needed(job.source.volume))
-        for line in plan_lines(job):
-            tell(line)
-        with (
-            closing(opened()) as engine,
-            job.journal(folder.journal, engine) as journal,
-        ):
-            if journal.past.finished:
-                tell(
-                    f"going on after {len(journal.past.finished)} slices that an earlier run has finished"
-                )
-            with progress_on_stderr(job, quiet=quiet) as watch:
-                result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
-        result.write(folder, command=anonymous(context, _PLACEHOLDERS))
+        result = order.fill(folder, study, lambda: closing(opened()), teller)
         folder.commit()
     for warning in result.warnings:
-        _to_stderr(f"mrct: warning: {warning}")
+        to_stderr(f"mrct: warning: {warning}")
     if not quiet:
         click.echo(f"wrote {place}: look at {place / PREVIEW}")
-
-
-def _stem(study: Path) -> str:
-    """The name of the folder, or of the file without the ending that says its format."""
-    from mrct_runtime.volume_files import ending
-
-    name = study.resolve().name
-    return name if study.is_dir() else name[: len(name) - len(ending(name))]
-
-
-def _refuse_the_study(out: Path, study: Path) -> None:
-    """UsageError where the result would take the place of its own input."""
-    place, source = out.resolve(), study.resolve()
-    if place == source or place in source.parents:
-        raise UsageError(f"OUT {out} is or holds the study itself; name another output folder")
 
 
 def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:
@@ -215,11 +190,3 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
         "not on patients"
     )
     return path
-
-
-def _to_stderr(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _silence(_line: str) -> None:
-    pass
