@@ -11,6 +11,8 @@ import click
 
 from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
+from mrct_cli.many import translate_many
+from mrct_cli.many_flags import SHARING, many, many_flags
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
@@ -93,6 +95,7 @@ _PLACEHOLDERS = {
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
 @engine_flags
+@many_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
@@ -118,14 +121,15 @@ def infer(
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
-    **_engine: object,
+    **_others: object,
 ) -> None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
     STUDY may also be a NIfTI or MetaImage file (.nii.gz, .nii, .mha, .mhd) of one axial T2-weighted MR. OUT is NAME-sct in
     the current folder where it is not given, NAME being STUDY's. It will hold the mean as a DICOM CT series (sct/), its
     standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and run.json; of a file, which has
-    no patient to write them for, no DICOM, and the volumes in its own format. For research use only.
+    no patient to write them for, no DICOM, and the volumes in its own format. With --all STUDY is a folder of studies, and
+    OUT one of results. For research use only.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
@@ -134,6 +138,7 @@ def infer(
     from mrct_runtime.result import PREVIEW, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
+    asked = many(context)
     teller = Teller(quiet)
     tell = teller.tell
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
@@ -151,13 +156,19 @@ def infer(
         antithetic=antithetic,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
+    command = tuple(anonymous(context, _PLACEHOLDERS, SHARING))
+    order = Order(bundle, settings, series, command)
+    if asked is not None:
+        if out is None or dry_run:
+            raise UsageError("--all takes a folder OUT for the results, and no --dry-run")
+        translate_many(order, study, out, asked, overwrite=overwrite, quiet=quiet)
+        return
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         return
     place = out or Path(f"{study_name(study.resolve())}-sct")
     refuse_the_study(place, study)
-    order = Order(bundle, settings, series, tuple(anonymous(context, _PLACEHOLDERS)))
     with (
         claim(place, overwrite=overwrite) as folder,
         open_meanwhile(bundle, settings, tell) as opened,
