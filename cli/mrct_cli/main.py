@@ -29,6 +29,7 @@ COMMANDS = {
     "tune": Entry("mrct_cli.tune:tune", "Find the fewest evaluations that suffice."),
     "check": Entry("mrct_cli.check:check", "Check a data set before training."),
     "verify": Entry("mrct_cli.verify:verify", "Compare a result with its run.json."),
+    "merge": Entry("mrct_cli.merge:merge", "Tell what became of many studies."),
     "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
     "bench": Entry("mrct_cli.bench:bench", "Measure how fast a bundle's network runs."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),
