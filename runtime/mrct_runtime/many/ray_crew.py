@@ -7,9 +7,10 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Final
@@ -43,14 +44,14 @@ class Crowd:
     def fitting(cls, target: Target, workers: int | None, nodes: list[dict[str, float]]) -> Crowd:
         """A worker for each GPU, or else for each node, unless `workers` are asked for; `nodes` have each one's resources.
 
-        The CPUs are shared out among them. UsageError where the nodes have too little.
+        The CPUs are shared out among them, of one machine for each. UsageError where the nodes have too little.
         """
         cpus = [int(node.get("CPU", 0)) for node in nodes]
         gpus = int(sum(node.get("GPU", 0) for node in nodes)) if _may_use_gpu(target) else 0
         if target.device == "cuda" and not gpus:
             raise EngineError("the Ray cluster has no GPU; --device cpu does without")
         wanted = workers or gpus or len(nodes)
-        threads = target.threads or max(1, min(sum(cpus) // wanted, *cpus, *([1] if gpus else [])))
+        threads = target.threads or (1 if gpus else _most_each(cpus, wanted))
         places = sum(count // threads for count in cpus)
         if wanted > min(places, gpus or places):
             raise UsageError(
@@ -58,6 +59,12 @@ class Crowd:
                 f"{sum(cpus)} CPUs, {gpus} GPUs on {len(nodes)} machines; lower --workers or --threads"
             )
         return cls(wanted, threads, 1 if gpus else 0)
+
+
+def _most_each(cpus: list[int], workers: int) -> int:
+    """The most CPUs that each of the workers can have on one machine; 1 where there are too few."""
+    fitting = (n for n in range(max(cpus), 0, -1) if sum(count // n for count in cpus) >= workers)
+    return next(fitting, 1)
 
 
 def _may_use_gpu(target: Target) -> bool:
@@ -161,13 +168,15 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
             "object_store_memory": _OBJECTS_BYTES,
         }
     stop = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"no Ray cluster at {address}: {first_line(error)}") from error
-    try:
-        # Ray has taken the signal for itself
-        signal.signal(signal.SIGTERM, stop)
-        yield
-    finally:
-        ray.shutdown()
+    # Ray tells of dead workers on stdout, which is for what this command finds
+    with redirect_stdout(sys.stderr):
+        try:
+            ray.init(address, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise EngineError(f"no Ray cluster at {address}: {first_line(error)}") from error
+        try:
+            # Ray has taken the signal for itself
+            signal.signal(signal.SIGTERM, stop)
+            yield
+        finally:
+            ray.shutdown()
