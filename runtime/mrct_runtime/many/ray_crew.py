@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -25,10 +26,12 @@ from mrct_runtime.many.supervisor import Answer, Word
 
 LOCAL: Final = "local"
 """The address of a cluster that is started for one command, on this machine."""
+_AUTO: Final = "auto"
 _OBJECTS_BYTES: Final = (
     80_000_000  # nothing large goes through Ray; it takes a third of the memory by itself
 )
 _POLL_S: Final = 1.0
+_CONNECT_S: Final = 10.0
 _PATIENCE_S: Final = 600.0
 
 
@@ -135,6 +138,8 @@ class RayCrew:
 @contextmanager
 def ray_crew(address: str, workers: int | None, task: Task) -> Iterator[RayCrew]:
     """The crew, as long as the block lasts; its studies are then stopped where they are, to be resumed."""
+    if address not in {LOCAL, _AUTO}:
+        _check_listening(address)
     ray = _ray(address)
     with _connected(ray, address):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -156,6 +161,21 @@ def _ray(address: str) -> ModuleType:
         return importlib.import_module("ray")
     except ImportError as error:
         raise EngineError("ray is not installed: pip install 'mrct[ray]'") from error
+
+
+def _check_listening(address: str) -> None:
+    """EngineError where nothing listens there, which Ray takes minutes to find out."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise UsageError(
+            f"a Ray cluster is at HOST:PORT, or auto finds this machine's, got {address}"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(
+            f"no Ray cluster at {address}: {first_line(error)}; `ray start --head` tells its address"
+        ) from error
 
 
 @contextmanager
