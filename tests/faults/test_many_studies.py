@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -84,6 +85,27 @@ def test_of_two_shards_one_is_killed_and_begun_again(studies, bundle, serial, tm
     assert "going on after" in capsys.readouterr().err
     assert run("merge", outs) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "PASSED 8 of 8 studies finished"
+    assert results(outs) == serial
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_results(
+    studies, bundle, serial, tmp_path
+):
+    outs, moments, kills = tmp_path / "outs", random.Random(7), 0
+    words = [studies, outs, "--all", "--shard", "1/1", "--bundle", bundle, *SLOW]
+    while True:
+        running = start(*words)
+        try:
+            # from the engine's start to some studies later
+            out, _ = running.communicate(timeout=moments.uniform(2, 5))
+            break
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate()
+            kills += 1
+    assert kills >= 3
+    assert out == "PASSED 8 of 8 studies finished\n"
     assert results(outs) == serial
 
 
