@@ -52,7 +52,7 @@ def cases(folders: list[Path], bundle: Bundle, stride: int) -> Case:
     for folder in folders:
         mr, ct = read_pair(folder)
         image = bundle.manifest.image
-        condition, body, _ = conditioned(mr.volume, bundle.normalisation, image)
+        condition, body, *_ = conditioned(mr.volume, bundle.normalisation, image)
         truth = ct.volume.canonical().resample(condition.grid, fill=AIR_HU)
         chosen = slice(stride // 2, None, stride)
         parts.append(Case(condition.array[chosen], truth.array[chosen].astype(float), body[chosen]))

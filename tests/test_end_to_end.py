@@ -78,7 +78,7 @@ def test_train_export_infer_beats_the_mean_ct(phantoms: Path, method: str, sampl
     out = f"out-{method}"
     options = ["--bundle", f"{method}.mrct", "--sampler", sampler, "--steps", "40", "--mc", "8"]
     said = mrct(phantoms, "infer", str(study), out, *options)
-    assert f"{out}/preview.png" in said
+    assert f"{out}/report.html" in said
 
     mr, ct = read_pair(study)
     written = sorted((phantoms / out / "sct").glob("*.dcm"))

@@ -52,7 +52,7 @@ def test_the_way_from_data_to_a_model_works_as_written(tmp_path, monkeypatch):
     ]
     for command in way:
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=900)
-    assert (tmp_path / "phantom-08-sct/preview.png").is_file()
+    assert (tmp_path / "phantom-08-sct/report.html").is_file()
     assert (tmp_path / "phantoms-eval/report.html").is_file()
 
 

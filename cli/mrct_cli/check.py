@@ -1,4 +1,4 @@
-"""mrct check: what a paired data set holds, and what is wrong with it."""
+"""mrct check: what a study or a paired data set holds, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,62 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrct_cli.paths import PATH
-from mrct_runtime.errors import InputRejectedError, NoInputError
+from mrct_cli.study_table import study_document, study_lines
+from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 
 if TYPE_CHECKING:
     from mrct_runtime.paired.inspection import Inspection, PairFacts
 
-_PARTS = ("train", "test")
 _INDENT = " " * 9
 
 
-@click.command()
-@click.argument("data", type=PATH, metavar="DATA")
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("path", type=PATH, metavar="PATH")
+@click.option(
+    "--series",
+    metavar="NAME",
+    help="Of a study, judge this MR series, by its number, UID or NUMBER:2.",
+)
 @click.option(
     "--subjects",
-    default="*",
-    show_default=True,
-    help="Pattern (*, ?, [...]) of the names of the subjects to look at.",
+    metavar="PATTERN",
+    help="Of a data set, look at the subjects of such names (*, ?, [...]). [all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: Path, subjects: str, as_json: bool) -> None:
-    """List the subjects of the paired data set DATA and what is wrong with each.
+def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -> None:
+    """Say what is in the MR study or the paired data set PATH, what would be used and what is wrong.
 
-    DATA holds a folder a subject: DICOM studies, mr and ct as NIfTI or MetaImage, or PNG pairs; or such folders as
-    DATA/train and DATA/test. Ends with 0 where every subject can be trained on, 4 where one cannot, 3 where there is none.
+    PATH is a data set where it holds a folder a subject, each with an MR and a CT: DICOM in one frame of reference, mr and
+    ct as NIfTI or MetaImage, or PNG pairs; or such folders in PATH/train and PATH/test. Any other folder with DICOM files is
+    a study, at whatever depth they lie; with --series it always is one, with --subjects never.
+
+    A study's stacks are listed with their names for --series, and a star before the one that mrct-infer would translate.
+    Ends with 0 where there is one, 4 where the study is refused, 3 where there is no MR. A data set ends with 0 where
+    every subject can be trained on, 4 where one cannot, 3 where there is none.
     """
+    from mrct_runtime.paired import is_study
+
+    if series is not None and subjects is not None:
+        raise UsageError("--series is of a study, --subjects of a data set: give one of them")
+    if series is not None or (subjects is None and is_study(path)):
+        _check_study(path, series, as_json=as_json)
+    else:
+        _check_data_set(path, subjects or "*", as_json=as_json)
+
+
+def _check_study(path: Path, series: str | None, *, as_json: bool) -> None:
+    from mrct_runtime.dicom.survey import survey
+
+    found = survey(path, series)
+    if as_json:
+        click.echo(json.dumps(study_document(found), indent=2))
+    else:
+        click.echo("\n".join(study_lines(found)))
+    if found.error is not None:
+        raise found.error
+
+
+def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> None:
     found: list[Inspection] = []
     beside: list[str] = []
     for inspection in _inspected(data, subjects, beside):
@@ -54,10 +86,16 @@ def check(data: Path, subjects: str, as_json: bool) -> None:
 
 def _inspected(data: Path, pattern: str, beside: list[str]) -> Iterator[Inspection]:
     """Every subject of every part, one at a time; `beside` gets the folders that are none."""
-    from mrct_runtime.paired import find_subjects, inspect, passed_over, refuse_test_alone
+    from mrct_runtime.paired import (
+        PARTS,
+        find_subjects,
+        inspect,
+        passed_over,
+        refuse_test_alone,
+    )
 
     refuse_test_alone(data)
-    parts = [part for part in _PARTS if (data / part).is_dir()]
+    parts = [part for part in PARTS if (data / part).is_dir()]
     nothing: list[NoInputError] = []
     for part in parts or [""]:
         prefix = f"{part}/" if part else ""

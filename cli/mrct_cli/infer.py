@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.many import translate_many
 from mrct_cli.many_flags import SHARING, many, many_flags
+from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
@@ -30,6 +31,7 @@ _PLACEHOLDERS = {
     "out": "OUT",
     "bundle_path": "BUNDLE",
     "series": "SERIES",
+    "reference": "CT",
     "warm_start": "BUNDLE",
 }
 
@@ -74,7 +76,11 @@ _PLACEHOLDERS = {
     show_envvar=True,
     help="The model, a .mrct directory. Without one a demonstration model trained on phantoms is taken.",
 )
-@click.option("--series", help="Translate this MR series, by its UID or number.")
+@click.option(
+    "--series",
+    metavar="NAME",
+    help="Translate this MR series, by its number or UID, of several stacks the second by NUMBER:2; `mrct check STUDY` lists them.",
+)
 @recipe_flag
 @sampler_flags
 @click.option(
@@ -93,7 +99,14 @@ _PLACEHOLDERS = {
     is_flag=True,
     help="Leave the deviation as the samples have it, also where the bundle can recalibrate it.",
 )
+@click.option(
+    "--reference",
+    type=PATH,
+    metavar="CT",
+    help="The true CT of this MR, a DICOM folder or a volume's file; the report compares it.",
+)
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@output_flags
 @engine_flags
 @many_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
@@ -117,6 +130,7 @@ def infer(
     warm_start: Path | None,
     warm_sigma: float | None,
     raw_uncertainty: bool,
+    reference: Path | None,
     batch: int | None,
     dry_run: bool,
     overwrite: bool,
@@ -127,7 +141,8 @@ def infer(
 
     STUDY may also be a NIfTI or MetaImage file (.nii.gz, .nii, .mha, .mhd) of one axial T2-weighted MR. OUT is NAME-sct in
     the current folder where it is not given, NAME being STUDY's. It will hold the mean as a DICOM CT series (sct/), its
-    standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, and run.json; of a file, which has
+    standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, a report
+    (report.html) that says whether to trust it, and run.json; of a file, which has
     no patient to write them for, no DICOM, and the volumes in its own format. With --all STUDY is a folder of studies, and
     OUT one of results. For research use only.
     """
@@ -135,12 +150,13 @@ def infer(
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.filling import Order
     from mrct_runtime.many.studies import refuse_the_study, study_name
-    from mrct_runtime.result import PREVIEW, claim
+    from mrct_runtime.result import REPORT, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     asked = many(context)
     teller = Teller(quiet)
     tell = teller.tell
+    wanted = outputs(context)
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
         sampler=sampler or bundle.sampler,
@@ -157,17 +173,23 @@ def infer(
         warm_start=_warm_start(warm_start, warm_sigma),
     )
     command = tuple(anonymous(context, _PLACEHOLDERS, SHARING))
-    order = Order(bundle, settings, series, command)
+    order = Order(bundle, settings, series, command, wanted, reference)
     if asked is not None:
-        if out is None or dry_run:
-            raise UsageError("--all takes a folder OUT for the results, and no --dry-run")
+        if out is None or dry_run or reference is not None:
+            raise UsageError(
+                "--all takes a folder OUT for the results, and no --dry-run and no --reference"
+            )
         translate_many(order, study, out, asked, overwrite=overwrite, quiet=quiet)
         return
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
+        wanted.check(job.source)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
+        _warn(job.warnings)
         return
-    place = out or Path(f"{study_name(study.resolve())}-sct")
+    # studies' folders are often named after patients
+    name = "deidentified" if wanted.deidentify else study_name(study.resolve())
+    place = out or Path(f"{name}-sct")
     refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,
@@ -175,10 +197,9 @@ def infer(
     ):
         result = order.fill(folder, study, lambda: closing(opened()), teller)
         folder.commit()
-    for warning in result.warnings:
-        to_stderr(f"mrct: warning: {warning}")
+    _warn(result.warnings)
     if not quiet:
-        click.echo(f"wrote {place}: look at {place / PREVIEW}")
+        click.echo(f"wrote {place}: look at {place / REPORT}")
 
 
 def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:
@@ -201,3 +222,8 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
         "not on patients"
     )
     return path
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        to_stderr(f"mrct: warning: {warning}")

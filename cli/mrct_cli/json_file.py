@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import OutputError
 
 
@@ -18,6 +19,6 @@ def write_json(document: Any, file: Path) -> None:
         click.echo(text, nl=False)
         return
     try:
-        file.write_text(text, "utf-8")
+        write_atomically(file, text)
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error.strerror}") from error

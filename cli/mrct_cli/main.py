@@ -22,12 +22,15 @@ DEBUG = click.Option(
 )
 COMMANDS = {
     "infer": Entry("mrct_cli.infer:infer", "Translate an MR study to a synthetic CT."),
+    "serve": Entry("mrct_cli.serve:serve", "Answer MR studies from a DICOM network."),
     "train": Entry("mrct_cli.train:train", "Train a network on paired MR and CT."),
     "export": Entry("mrct_cli.export:export", "Turn a training run into a bundle."),
     "eval": Entry("mrct_cli.evaluate:evaluate", "Compare synthetic CT with the true one."),
     "calibrate": Entry("mrct_cli.calibrate:calibrate", "Fit the deviation to the true errors."),
     "tune": Entry("mrct_cli.tune:tune", "Find the fewest evaluations that suffice."),
-    "check": Entry("mrct_cli.check:check", "Check a data set before training."),
+    "check": Entry(
+        "mrct_cli.check:check", "Tell what is in a study or a data set, and what is wrong."
+    ),
     "verify": Entry("mrct_cli.verify:verify", "Compare a result with its run.json."),
     "merge": Entry("mrct_cli.merge:merge", "Tell what became of many studies."),
     "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),

@@ -91,6 +91,7 @@ def _by_ray(
         order.settings,
         order.series,
         order.command,
+        order.outputs,
         outs.resolve(),
         overwrite,
     )

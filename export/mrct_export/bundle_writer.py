@@ -1,17 +1,17 @@
-"""Writes bundles, and rewrites what of a bundle may change later: presets of samplers and their recalibrations."""
+"""Writes bundles, and rewrites what of a bundle may change later: presets, recalibrations, how the training's MR looked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
 
-from mrct_runtime.atomic import flush
+from mrct_runtime.appearance import Seen
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.bundle import CARD, MANIFEST, MODEL, MODELS, Bundle, check_preset
 from mrct_runtime.engines.target import Precision
 from mrct_runtime.errors import BundleError, UsageError
@@ -83,6 +83,7 @@ def rewrite(
     presets: Presets | None = None,
     sampler: str | None = None,
     uncertainty: Mapping[str, Recalibration | None] | None = None,
+    seen: Seen | None = None,
     model_sha256: str | None = None,
 ) -> Bundle:
     """The bundle with these in place of its own, where given; only bundle.json is written, in one rename.
@@ -109,6 +110,8 @@ def rewrite(
         kept = {name: fitted for name, fitted in merged.items() if fitted is not None}
         check_uncertainty(bundle.process, kept)
         content["uncertainty"] = {name: each.model_dump(mode="json") for name, each in kept.items()}
+    if seen is not None:
+        content["seen"] = seen.model_dump(mode="json")
     manifest = Manifest.model_validate_json(json.dumps(content).encode())
     _replace_manifest(bundle.path, manifest)
     return Bundle.load(path)
@@ -116,14 +119,9 @@ def rewrite(
 
 def _replace_manifest(folder: Path, manifest: Manifest) -> None:
     # Beside the bundle, not in it: an interrupted write must not leave a file that the bundle does not list.
-    partial = folder.absolute().with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
-        partial.write_bytes(manifest.dumps().encode())
-        flush(partial)
-        partial.replace(folder / MANIFEST)
-        flush(folder)
+        write_atomically(folder / MANIFEST, manifest.dumps(), beside=folder.absolute().parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise not_writable(folder, error) from error
 
 

@@ -176,6 +176,7 @@ def _manifest(
             half=half,
             training=Training(**training),
             domain=Domain(**config.domain.model_dump()),
+            seen=provenance["seen"],
             licence=config.licence,
             notice=NOTICE,
             files={},

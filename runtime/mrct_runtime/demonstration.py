@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mrct_runtime.errors import BundleError
+from mrct_runtime.manifest import Manifest
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import sampler_class
 
@@ -21,3 +22,9 @@ def demonstration_bundle(sampler: str) -> Path:
             "give --bundle"
         )
     return path
+
+
+def is_demonstration(manifest: Manifest) -> bool:
+    """Whether a bundle shows the way only: one of those in the package, or one that says it has seen no patient data."""
+    names = {Path(name).stem for name in _BY_PROCESS.values()}
+    return manifest.name in names or "no patient data" in manifest.training.data.lower()

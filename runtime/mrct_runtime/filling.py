@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from mrct_runtime.arrays import Array, Time
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.dicom.reference import read_reference
 from mrct_runtime.engines import Engine
 from mrct_runtime.output_folder import OutputFolder
-from mrct_runtime.result import Result, bytes_needed
+from mrct_runtime.outputs import Outputs
+from mrct_runtime.result import Result
 from mrct_runtime.synthesis import Progress
 from mrct_runtime.translate import Job, Settings, prepare
 
@@ -49,6 +51,9 @@ class Order:
     settings: Settings
     series: str | None = None
     command: tuple[str, ...] = ()
+    outputs: Outputs = field(default_factory=Outputs)
+    reference: Path | None = None
+    """The true CT, of one study."""
 
     def fill(
         self,
@@ -62,12 +67,15 @@ class Order:
         It goes on where an earlier run of the very same has left off. `opened` is asked when the study has been read.
         """
         job = prepare(self.bundle, study, self.settings, series=self.series)
-        folder.require(bytes_needed(job.source.volume))
+        truth = None if self.reference is None else read_reference(self.reference, job.source)
+        self.outputs.check(job.source)
+        needed = self.outputs.bytes_needed(job.source.volume.grid) + job.journal_bytes
+        folder.require(needed)
         audience.planned(job)
         with opened() as engine, job.journal(folder.journal, engine) as journal:
             if journal.past.finished:
                 audience.resumed(len(journal.past.finished))
             with audience.watching(job) as watch:
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
-        result.write(folder, command=self.command)
+        result.write(folder, self.command, self.outputs, truth)
         return result

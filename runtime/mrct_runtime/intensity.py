@@ -136,7 +136,7 @@ def _brighter_than_air(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
     # The floor keeps exact zeros of a blanked background from stretching the logarithm.
     floor = 0.02 * float(np.percentile(smooth, 99.0)) + np.finfo(np.float32).tiny
     logarithm = np.log(np.maximum(smooth, 0.0) + floor)
-    return np.asarray(logarithm > threshold_otsu(logarithm))  # type: ignore[no-untyped-call]
+    return np.asarray(logarithm > threshold_otsu(logarithm.ravel()))  # type: ignore[no-untyped-call]
 
 
 def _surrounded_by_air(bright: NDArray[np.bool_]) -> bool:

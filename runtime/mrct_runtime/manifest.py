@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from mrct_runtime.appearance import Seen
 from mrct_runtime.errors import BundleError, UsageError
 from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.graph import GRAPHS, Parametrisation, Tensor, parametrisation
@@ -36,8 +37,8 @@ _PROCESS_OF: Final[Mapping[Method, str]] = MappingProxyType(
 
 RETUNED: Final = frozenset({"presets", "sampler", "uncertainty"})
 """What may change after the export."""
-NOT_IN_THE_GRAPH: Final = RETUNED | {"files"}
-"""What the copy inside model.onnx leaves out; `files` holds that file's own hash."""
+NOT_IN_THE_GRAPH: Final = RETUNED | {"files", "seen"}
+"""What the copy inside model.onnx leaves out; `files` holds that file's own hash, and bundles are older than `seen`."""
 
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -207,6 +208,8 @@ class Manifest(_Value):
     """None where the bundle has the network in float32 alone."""
     training: Training
     domain: Domain
+    seen: Seen | None = None
+    """How the MR of the training looked; None where that is not known."""
     licence: Text
     notice: Text
     files: dict[FileName, Sha256]
@@ -235,6 +238,8 @@ class Manifest(_Value):
         if "sampler" not in self.model_fields_set:
             # bundles are older than this key
             del content["sampler"]
+        if self.seen is None:
+            del content["seen"]
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def graph_text(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +40,19 @@ SOFT_TISSUE = DisplayWindow("soft tissue", 40, 400)
 BONE = DisplayWindow("bone", 400, 1800)
 
 
-def write_slice(mr: Volume, mean_hu: Volume, std_hu: Volume, path: Path) -> None:
+def pictures(mr: Volume, mean_hu: Volume, std_hu: Volume) -> tuple[NDArray[np.uint8], ...]:
+    """Both, as RGB images [H, W, 3]."""
+    from matplotlib.image import imread
+
+    drawn = BytesIO(), BytesIO()
+    write_slice(mr, mean_hu, std_hu, drawn[0])
+    write_montage(mean_hu, std_hu, drawn[1])
+    for file in drawn:
+        file.seek(0)
+    return tuple(np.rint(imread(file)[..., :3] * 255).astype(np.uint8) for file in drawn)
+
+
+def write_slice(mr: Volume, mean_hu: Volume, std_hu: Volume, path: Path | BytesIO) -> None:
     """A PNG of the middle slice: MR, mean in a soft-tissue and a bone window, standard deviation in HU."""
     figure = _figure(14.4, 4.2)
     axes = figure.subplots(1, 4)
@@ -54,7 +68,7 @@ def write_slice(mr: Volume, mean_hu: Volume, std_hu: Volume, path: Path) -> None
     _save(figure, f"slice {s + 1} of {mr.array.shape[0]}", path)
 
 
-def write_montage(mean_hu: Volume, std_hu: Volume, path: Path) -> None:
+def write_montage(mean_hu: Volume, std_hu: Volume, path: Path | BytesIO) -> None:
     """A PNG of every slice: the means on the left, the standard deviations on the right."""
     figure = _figure(14.4, 7.6)
     axes = figure.subplots(1, 2)
@@ -87,7 +101,7 @@ def _show(
     ax.set_axis_off()
 
 
-def _save(figure: Figure, what: str, path: Path) -> None:
+def _save(figure: Figure, what: str, path: Path | BytesIO) -> None:
     figure.suptitle(f"{CAPTION}   {what}", fontsize=10)
     # without the software's version in it the same pixels give the same file
     figure.savefig(path, format="png", bbox_inches="tight", metadata={"Software": None})

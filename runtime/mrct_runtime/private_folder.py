@@ -67,7 +67,7 @@ class PrivateFolder:
         """The file, which holds this content from now on, also after a power cut."""
         path = self.path / name
         try:
-            write_atomically(path, content)
+            write_atomically(path, content, mode=0o600)
         except OSError as error:
             raise _failed(path, "written", error) from error
         return path

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mrct_runtime import __version__
+from mrct_runtime.dicom.frames import instance_name
 
 if TYPE_CHECKING:
     from mrct_runtime.manifest import Manifest
+    from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
     from mrct_runtime.synthesis import Sampling
     from mrct_runtime.uncertainty import Uncertainty
@@ -30,9 +32,18 @@ NOTICE: Final = (
 _LIBRARIES: Final = ("numpy", "scipy", "pydicom", "highdicom", "nibabel", "onnxruntime")
 
 
-def write_run(result: Result, folder: Path, command: Sequence[str]) -> None:
-    """Writes run.json beside the finished files of a folder, whose digests it lists."""
-    content = _content(result, command) | {"outputs": _digests(folder)}
+def write_run(
+    result: Result,
+    folder: Path,
+    command: Sequence[str],
+    wanted: Outputs,
+    findings: Mapping[str, Any],
+) -> None:
+    """Writes run.json beside the finished files of a folder, whose digests it lists; `findings` are the report's."""
+    content = {**_content(result, command), **findings}
+    if wanted.deidentify:
+        content["finished"] = None
+    content |= {"written": asdict(wanted), "outputs": _digests(folder)}
     content["sha256"] = digest_of_run(content)
     text = json.dumps(content, indent=2, allow_nan=False)
     (folder / RUN).write_text(text + "\n", "utf-8")
@@ -128,7 +139,7 @@ def _input_digest(result: Result) -> dict[str, str]:
     source = result.source
     if not source.headers:
         return {"volume_sha256": source.uid}
-    uids = sorted(str(header.SOPInstanceUID) for header in source.headers)
+    uids = sorted(instance_name(header) for header in source.headers)
     return {"sop_instance_uids_sha256": hashlib.sha256("\n".join(uids).encode()).hexdigest()}
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mrct_runtime import __version__
+from mrct_runtime.departures import Given
 from mrct_runtime.dicom.derived import Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.reference import Reference, read_reference
 from mrct_runtime.dicom.writing import write_ct_series
 from mrct_runtime.engines import Backend
 from mrct_runtime.errors import NumericError
 from mrct_runtime.manifest import Manifest
 from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_runtime.outputs import Outputs, write_besides
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
 from mrct_runtime.synthesis import Sampling
@@ -29,10 +32,7 @@ CT_FOLDER = "sct"
 STD_MAP = "std.dcm"
 MEAN, STD = "sct", "sct_std"
 PREVIEW, MONTAGE = "preview.png", "preview_slices.png"
-
-# int16 CT, float32 map and two NIfTIs, uncompressed, with room for headers and pictures.
-_BYTES_A_VOXEL = 14
-_BYTES_BESIDES = 8_000_000
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ class Result:
     """Mean and standard deviation in HU on the MR's own grid, and all that made them."""
 
     source: Series
+    given: Given
     mean_hu: Volume
     std_hu: Volume
     model: Model
@@ -91,45 +92,75 @@ class Result:
                     f"the {name} has values that are not finite; nothing was written"
                 )
 
-    def save(self, out: Path | str, *, overwrite: bool = False) -> Path:
-        """The folder `out`, holding the CT series, the map, NIfTI, pictures and run.json; all of them or nothing."""
+    def save(
+        self,
+        out: Path | str,
+        *,
+        overwrite: bool = False,
+        outputs: Outputs | None = None,
+        reference: Path | str | None = None,
+    ) -> Path:
+        """The folder `out`, holding the CT series, the map, NIfTI, pictures, report and run.json; all of them or nothing.
+
+        `reference` is a folder or a volume's file with the true CT, which the report then compares.
+        """
+        wanted = outputs or Outputs()
+        truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
-            folder.require(bytes_needed(self.mean_hu))
-            self.write(folder)
+            folder.require(wanted.bytes_needed(self.mean_hu.grid))
+            self.write(folder, outputs=wanted, reference=truth)
             return folder.commit()
 
-    def write(self, folder: OutputFolder, command: Sequence[str] = ()) -> None:
+    def write(
+        self,
+        folder: OutputFolder,
+        command: Sequence[str] = (),
+        outputs: Outputs | None = None,
+        reference: Reference | None = None,
+    ) -> None:
         """Every file into a claimed folder; run.json last, with the digests of the others and the command."""
+        # the report knows results, and jinja2 takes its time to import
+        from mrct_runtime.study_report import write_report
+
+        wanted = outputs or Outputs()
+        wanted.check(self.source)
+        named = wanted.nameless(self)
         try:
-            self._write_images(folder.partial)
-            write_run(self, folder.partial, command)
+            named.write_images(folder.partial, wanted)
+            findings = write_report(named, reference, folder.partial)
+            write_run(named, folder.partial, command, wanted, findings.record())
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
-    def _write_images(self, folder: Path) -> None:
-        if self.source.headers:
-            self._write_dicom(folder)
-        ending = self.source.volumes
-        WRITERS[ending](self.mean_hu, folder / f"{MEAN}{ending}")
-        WRITERS[ending](self.std_hu, folder / f"{STD}{ending}")
-        mean, std = self.mean_hu.canonical(), self.std_hu.canonical()
-        write_slice(self.source.volume.canonical(), mean, std, folder / PREVIEW)
+    def write_images(self, folder: Path, outputs: Outputs) -> None:
+        """Every file but the report and run.json, into a folder that has none of them."""
+        shown = outputs.of(self)
+        if shown.source.headers:
+            shown.write_dicom(folder, outputs)
+        ending = shown.source.volumes
+        WRITERS[ending](shown.mean_hu, folder / f"{MEAN}{ending}")
+        WRITERS[ending](shown.std_hu, folder / f"{STD}{ending}")
+        mean, std = shown.mean_hu.canonical(), shown.std_hu.canonical()
+        write_slice(shown.source.volume.canonical(), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
 
-    def _write_dicom(self, folder: Path) -> None:
-        derivation = self._derivation()
-        (folder / CT_FOLDER).mkdir()
-        write_ct_series(self.mean_hu, self.source, folder / CT_FOLDER, derivation)
+    def write_dicom(self, folder: Path, outputs: Outputs) -> None:
+        """The CT series, the map, and what else is asked for of DICOM."""
+        derivation = self._derivation(outputs)
+        place = folder / CT_FOLDER
+        place.mkdir()
+        ct = write_ct_series(self.mean_hu, self.source, place, derivation, kvp=outputs.kvp)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
+        write_besides(self, ct, outputs, folder, derivation)
 
-    def _derivation(self) -> Derivation:
+    def _derivation(self, outputs: Outputs) -> Derivation:
         training = self.model.manifest.training
         text = f"Model trained on: {training.data}. {self.sampling.sampler!r}."
         if self.started is not None:
             text += f" Started from {self.started}."
         if fitted := self.uncertainty.recalibration:
             text += f" Deviation recalibrated on {fitted.subjects} subjects: {fitted.data}."
-        return Derivation(
+        made = Derivation(
             software_version=__version__,
             bundle=self.model.manifest.name,
             bundle_sha256=self.model.sha256,
@@ -138,14 +169,11 @@ class Result:
             seed=self.sampling.seed,
             text=text,
             recalibrated=self.uncertainty.recalibration is not None,
+            spacing_mm=outputs.spacing,
         )
+        return replace(made, made_at=None) if outputs.deidentify else made
 
 
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
     """The folder for a result; only an earlier result is ever overwritten."""
     return OutputFolder.claim(out, replaces=RUN if overwrite else None, resumable=True)
-
-
-def bytes_needed(volume: Volume) -> int:
-    """What the files of a result on this volume's grid take at most."""
-    return volume.array.size * _BYTES_A_VOXEL + _BYTES_BESIDES

@@ -19,6 +19,7 @@ from mrct_runtime.branching import kept_deviation
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.counting import Counting
 from mrct_runtime.denoisers import observed
+from mrct_runtime.departures import Given, departed, departures, is_compared
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.engines import Engine
 from mrct_runtime.engines.selection import check_device, expects_gpu
@@ -192,6 +193,7 @@ class Job:
     source: Series
     condition: Volume
     body: NDArray[np.bool_]
+    given: Given
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
 
@@ -199,6 +201,11 @@ class Job:
     def evaluations(self) -> int:
         """Images that go through the network; the most of them where the sampler adapts."""
         return self.sampling.sampler.evaluations * self.sampling.mc * len(self.condition.array)
+
+    @property
+    def journal_bytes(self) -> int:
+        """What the journal of a whole run takes: mean and deviation in float64."""
+        return 16 * self.condition.array.size
 
     @property
     def uncertainty(self) -> Uncertainty:
@@ -271,6 +278,7 @@ class Job:
         }
         return Result(
             source=self.source,
+            given=self.given,
             mean_hu=placing.mean_hu,
             std_hu=placing.std_hu,
             model=Model(self.bundle.manifest, self.bundle.sha256),
@@ -405,19 +413,32 @@ def prepare(
     source = read_source(study, series=series)
     read = time.perf_counter()
     manifest = bundle.manifest
-    condition, body, lost = conditioned(source.volume, manifest.mr_normalisation, manifest.image)
+    condition, body, lost, mask = conditioned(
+        source.volume, manifest.mr_normalisation, manifest.image
+    )
+    unlike = departures(manifest, source, condition.array)
+    given = Given(mask, lost, unlike, is_compared(manifest))
     seconds = {"reading": read - started, "preparing": time.perf_counter() - read}
     sampling = settings.sampling(bundle, source.uid)
-    warnings = (*source.notes, *settings.notes(bundle), *_cut_off(lost, manifest.image))
-    return Job(bundle, settings, sampling, source, condition, body, warnings, seconds)
+    warnings = (
+        *source.notes,
+        *settings.notes(bundle),
+        *departed(unlike),
+        *_cut_off(lost, manifest.image),
+    )
+    return Job(bundle, settings, sampling, source, condition, body, given, warnings, seconds)
 
 
 class Conditioned(NamedTuple):
-    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses."""
+    """The network's view of an MR: its image in [0, 1] and body mask, both [S, N, N], and how much body it misses.
+
+    `mask` is the whole body on the MR's own canonical grid.
+    """
 
     condition: Volume
     body: NDArray[np.bool_]
     lost: float
+    mask: Volume
 
 
 def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Conditioned:
@@ -429,7 +450,7 @@ def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Con
     body = Volume(mask.astype(np.uint8), canonical.grid).resample(grid, fill=0, order=0)
     seen = Volume(np.ones(grid.shape, np.uint8), grid).resample(canonical.grid, fill=0, order=0)
     lost = 1 - float(seen.array[mask].mean())
-    return Conditioned(condition, body.array.astype(bool), lost)
+    return Conditioned(condition, body.array.astype(bool), lost, Volume(mask, canonical.grid))
 
 
 def translate(

@@ -27,7 +27,10 @@ from mrct_runtime.nifti import write_nifti
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.process import DDPM, Direct
 
-FILES = {"preview.png", "preview_slices.png", "run.json", "sct.nii.gz", "sct_std.nii.gz", "std.dcm"}
+FILES = {
+    *("preview.png", "preview_slices.png", "report.html", "run.json"),
+    *("sct.nii.gz", "sct_std.nii.gz", "std.dcm"),
+}
 # SyntheticData is younger than the dictionary of the dciodvfy that Debian has
 SYNTHETIC = "(0x0008,0x001c)"
 QUICK = ("--steps", "20", "--mc", "2")
@@ -60,7 +63,7 @@ def test_a_volume_gives_a_folder_of_its_name_without_the_ending(study, bundle, h
     assert run("patient-7.mr.nii.gz", "--bundle", bundle, *QUICK) == 0
     out = here / "patient-7.mr-sct"
     assert {path.name for path in out.iterdir()} == FILES - {"std.dcm"}
-    assert "patient" not in (out / "run.json").read_text()
+    assert "patient-7" not in (out / "run.json").read_text()
     assert run("absent.nii.gz", "--bundle", bundle) == 3
     assert "no such file (a .nii.gz file)" in capsys.readouterr().err
 
@@ -75,7 +78,7 @@ def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
     assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
-    assert capsys.readouterr().out == "wrote out: look at out/preview.png\n"
+    assert capsys.readouterr().out == "wrote out: look at out/report.html\n"
     assert [path.name for path in here.iterdir()] == ["out"]
 
 
@@ -320,6 +323,17 @@ def test_a_recipe_sets_what_was_published(study, bundle, here, capsys):
     assert run(study, "--bundle", bundle, "--sampler", "pc", "--recipe", "paper", "--dry-run") == 0
     assert "steps=1000, eps=0.002" in capsys.readouterr().out
     assert list(here.iterdir()) == []
+
+
+def test_a_dry_run_of_a_named_sagittal_series_warns_of_its_cuts(bundle, here, capsys):
+    write_series(here / "sag", make_grid((24, 24, 24), (2, 2, 2), angles=(0, 90, 0)), number=3)
+    arguments = ("sag", "--bundle", bundle, *QUICK, "--series", "3", "--dry-run")
+    assert run(*arguments) == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warning == (
+        "mrct: warning: the series is sagittal: its axial cuts are translated, "
+        "24 of 24 x 24 pixels of 2 x 2 mm, 2 mm apart"
+    )
 
 
 def test_a_dry_run_tells_series_work_time_and_memory_and_writes_nothing(
@@ -749,3 +763,31 @@ def test_a_real_study_of_several_series_becomes_one_ct_a_slice(shared_data, bund
     for file in (files[0], files[-1], here / "out/std.dcm"):
         report = run_program("dciodvfy", file).splitlines()
         assert [line for line in report if line.startswith("Error") and SYNTHETIC not in line] == []
+
+
+def test_a_true_ct_is_compared_and_named_by_a_placeholder(study, bundle, here):
+    grid = read_study(study).volume.grid
+    stored = np.full(grid.shape, 1064, np.uint16)
+    write_series(here / "patient-7-ct", grid, stored, modality="CT", description="ct")
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--reference", "patient-7-ct") == 0
+    report = json.loads((here / "out/run.json").read_text())
+    assert report["reference"]["metrics"]["mae_hu"] > 0
+    assert report["command"][-2:] == ["--reference", "CT"]
+    assert "patient-7" not in json.dumps(report)
+    page = (here / "out/report.html").read_text("utf-8")
+    assert "Against the true CT" in page
+    assert "patient-7" not in page
+    assert CANARY not in page
+
+
+def test_a_reference_that_does_not_fit_is_refused_before_anything_is_sampled(
+    study, bundle, here, capsys
+):
+    other = make_grid((4, 10, 10), (3.0, 2.0, 2.0), origin=(500, 500, 500))
+    elements = {"FrameOfReferenceUID": "1.2.3"}
+    write_series(here / "ct", other, modality="CT", description="ct", elements=elements)
+    assert run(study, "out", "--bundle", bundle, *QUICK, "--reference", "ct") == 4
+    told = capsys.readouterr().err.strip().splitlines()
+    assert "register the CT to the MR first" in told[-1]
+    assert not any("slices, 100%" in line for line in told)
+    assert not (here / "out").exists()

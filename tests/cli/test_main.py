@@ -58,6 +58,7 @@ def failing():
         ("main_infer", ["--help"]),
         ("main_train", ["--help"]),
         ("main_export", ["--help"]),
+        ("main", ["serve", "--help"]),
         ("main", ["eval", "--help"]),
         ("main", ["calibrate", "--help"]),
         ("main", ["tune", "--help"]),

@@ -10,6 +10,7 @@ from fitted import recalibration
 from tiny_bundle import write_tiny_bundle
 
 from mrct_export.bundle_writer import default_presets, read_presets, rewrite
+from mrct_runtime.appearance import Seen
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.errors import BundleError, OutputError, UsageError
 from mrct_runtime.process import VESDE, Direct
@@ -53,6 +54,12 @@ def test_a_recalibration_leaves_those_of_other_samplers(path: Path) -> None:
     em, ode = recalibration("em", mc=10), recalibration("ode", mc=4)
     rewrite(path, uncertainty={"em": em})
     assert rewrite(path, uncertainty={"ode": ode}).manifest.uncertainty == {"em": em, "ode": ode}
+
+
+def test_how_the_training_looked_is_added_to_a_bundle_and_its_graph_still_fits(path: Path) -> None:
+    seen = Seen(subjects=8, ranges={"area_cm2": (500.0, 700.0)})
+    assert rewrite(path, seen=seen).manifest.seen == seen
+    assert rewrite(path, presets=PRESETS).manifest.seen == seen
 
 
 def test_what_was_fitted_to_another_network_is_not_written(path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from perturbed_graph import perturbed
-from random_run import save_run
+from random_run import DATA, save_run
 
 import mrct_export.export as module
 from mrct_export.bundle_writer import default_presets
@@ -93,6 +93,7 @@ def test_everything_that_belongs_to_the_model_comes_from_its_run(bundle_path: Pa
     assert manifest.training.method == "sde"
     assert manifest.training.subjects_sha256 == ("1" * 64, "2" * 64, "3" * 64)
     assert manifest.uncertainty == {}
+    assert manifest.seen == DATA.seen
     assert (manifest.training.steps, manifest.training.seconds) == (120, 90.0)
     assert manifest.presets == default_presets(VESDE())
     assert "research use only" in manifest.notice

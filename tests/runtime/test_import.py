@@ -23,3 +23,12 @@ def test_importing_the_runtime_loads_no_framework() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_nodes_modules_load_without_pynetdicom() -> None:
+    code = (
+        "import sys, mrct_runtime.node.service, mrct_runtime.node.leash\n"
+        "print('pynetdicom' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

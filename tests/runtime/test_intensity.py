@@ -95,6 +95,13 @@ def test_what_lies_apart_from_the_body_is_left_out():
     assert not body_mask(mr)[:, :12].any()
 
 
+def test_a_stack_of_four_cuts_across_the_columns_is_taken_for_no_colour_picture():
+    mr, _ = pelvis()
+    few = Volume(mr.array[..., 46:50], make_grid((6, 96, 4), (3.0, 3.0, 3.0)))
+    # warnings are errors here, and a picture of four columns looks like one of four colours
+    assert body_mask(few).shape == few.array.shape
+
+
 def test_a_field_of_view_inside_the_body_is_all_body(shared_data):
     mr = read_study(shared_data / "prostatex_mr_dicom" / "ProstateX").volume
     assert body_mask(mr).all()

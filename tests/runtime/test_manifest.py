@@ -113,3 +113,18 @@ def test_no_key_may_be_left_out(key: str) -> None:
     del content[key]
     with pytest.raises(BundleError, match=key):
         Manifest.loads(canonical(content), "bundle.json")
+
+
+def test_a_bundle_from_before_the_training_was_looked_at_is_read_as_it_is() -> None:
+    text = MANIFEST.dumps().encode()
+    assert b'"seen"' not in text
+    assert Manifest.loads(text, "here").seen is None
+
+
+def test_how_the_training_looked_is_kept_and_no_part_of_the_graph() -> None:
+    text = changed(seen={"subjects": 7, "ranges": {"rim": [0.1, 0.2]}})
+    manifest = Manifest.loads(text, "here")
+    assert manifest.seen is not None
+    assert manifest.seen.ranges == {"rim": (0.1, 0.2)}
+    assert manifest.dumps().encode() == text
+    assert manifest.graph_text() == MANIFEST.graph_text()

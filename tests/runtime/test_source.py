@@ -69,7 +69,7 @@ def test_a_volume_becomes_volumes_in_its_own_format_and_no_dicom(ending, bundle,
     of_file = bundle.translate(tmp_path / f"mr{ending}", sampler="em", mc=2, options=options)
     out = of_file.save(tmp_path / "out")
     written = {path.name for path in out.iterdir()}
-    assert written == {"preview.png", "preview_slices.png", "run.json"} | {
+    assert written == {"preview.png", "preview_slices.png", "report.html", "run.json"} | {
         f"{name}{ending}" for name in ("sct", "sct_std")
     }
     image = sitk.ReadImage(str(out / f"sct{ending}"))

@@ -28,6 +28,7 @@ from mrct_runtime.manifest import Image
 from mrct_runtime.placing import Placing
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.translate import Settings, conditioned, prepare
+from mrct_runtime.volume import Grid
 
 WINDOW = HuWindow()
 # The expectation of a sample deviation of n is c4(n) sigma.
@@ -89,6 +90,33 @@ def test_the_result_lies_on_the_mrs_own_voxels_whatever_their_order(angles, bund
     difference = result.mean_hu.array[inner] - WINDOW.to_hu(unit)[inner]
     assert np.abs(difference).max() < 60
     assert np.abs(difference).mean() < 8
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (12, -8, 25)])
+@pytest.mark.parametrize("plane", ["sagittal", "coronal"])
+def test_a_named_stack_of_another_plane_gives_what_its_axial_cuts_give(plane, angles, tmp_path):
+    model = mrct_runtime.load(write_tiny_bundle(tmp_path / "t.mrct", Direct(), size=24))
+    signal = blob((24, 24, 24))
+    axial = make_grid(signal.shape, (2.0, 2.0, 2.0), angles)
+    write_series(tmp_path / "axial", axial, signal)
+    # the same voxels, as slices against x or along y, each from head to foot
+    order = {"sagittal": (2, 0, 1), "coronal": (1, 0, 2)}[plane]
+    flipped = {"sagittal": (0, 1), "coronal": (1,)}[plane]
+    move = np.zeros((4, 4))
+    move[3, 3] = 1
+    for new, old in enumerate(order):
+        move[old, new] = -1 if new in flipped else 1
+        move[old, 3] = 23 if new in flipped else 0
+    turned = np.flip(signal.transpose(order), flipped)
+    write_series(tmp_path / plane, Grid(axial.affine @ move, turned.shape), turned)
+    job = prepare(model, tmp_path / plane, Settings(sampler="direct"), series="4")
+    assert f"the series is {plane}: its axial cuts are translated, 24 of 24 x 24" in job.warnings[0]
+    cuts = job.run(job.open_engine()).mean_hu
+    expected = model.translate(tmp_path / "axial", sampler="direct").mean_hu
+    assert cuts.grid.matches(job.source.volume.grid)
+    assert cuts.canonical().grid.matches(expected.grid, tolerance_mm=1e-4)
+    np.testing.assert_allclose(cuts.canonical().array, expected.array, atol=0.1)
+    assert expected.array.std() > 100
 
 
 def test_beyond_the_models_field_of_view_there_is_air_and_no_uncertainty(study, tmp_path):
@@ -244,7 +272,7 @@ def test_the_condition_is_the_mr_between_its_percentiles(tmp_path):
     write_series(tmp_path / "study", grid, blob())
     mr = read_study(tmp_path / "study").volume
     image = Image(size=24, spacing_mm=2.0, multiple=1)
-    condition, body, lost = conditioned(mr, MrNormalisation(1.0, 99.0), image)
+    condition, body, lost, _ = conditioned(mr, MrNormalisation(1.0, 99.0), image)
     low, high = np.percentile(blob(), (1.0, 99.0))
     assert np.allclose(condition.array, ((blob() - low) / (high - low)).clip(0, 1), atol=1e-5)
     assert body.all()

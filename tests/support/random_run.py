@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mrct_runtime.appearance import Seen
 from mrct_runtime.process import Direct, Process
 from mrct_train.checkpoint import Checkpoint, Progress, save
 from mrct_train.config import Domain, TrainConfig, UNetConfig
@@ -23,6 +24,7 @@ DATA = DataSummary(
     mean=0.25,
     deviation=0.2,
     digests=("1" * 64, "2" * 64, "3" * 64),
+    seen=Seen(subjects=3, ranges={"rim": (0.1, 0.25)}),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mrct_runtime import output_folder
+from mrct_runtime.appearance import Seen
 from mrct_runtime.errors import BundleError, NoInputError, OutputError
 from mrct_runtime.process import VESDE
 from mrct_train import checkpoint as module
@@ -52,6 +53,18 @@ def made(step, seed=0, **progress):
     optimizer, critic = {"0.step": torch.tensor(1.0)}, {"last.bias": torch.rand(1)}
     progress = Progress(step, **progress)
     return Checkpoint(CONFIG, DATA, progress, weights, ema, optimizer, {"critic": critic})
+
+
+def test_how_the_training_looked_comes_back_and_may_be_missing(tmp_path):
+    seen = Seen(subjects=3, ranges={"rim": (0.1, 1 / 3)})
+    checkpoint = replace(made(7), data=replace(DATA, seen=seen))
+    folder = save(checkpoint, tmp_path)
+    assert load(folder).data == checkpoint.data
+    assert load_network(folder)[2]["seen"] == seen
+    state = json.loads((folder / "state.json").read_text())
+    del state["data"]["seen"]
+    (folder / "state.json").write_text(json.dumps(state))
+    assert load(folder).data == DATA
 
 
 def test_a_saved_checkpoint_comes_back_bit_for_bit(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from paired_sets import GRID, head, write_gold_atlas, write_png, write_synthrad
 
+from mrct_runtime.appearance import appearance
 from mrct_runtime.errors import InputRejectedError, NoInputError, OutputError, UsageError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.paired import Slices, find_subjects, prepare
@@ -309,6 +310,15 @@ def test_the_summary_counts_training_slices_and_measures_their_ct():
     assert math.isfinite(summary.deviation)
     assert summary.digests == ("digest 0", "digest 2")
     assert summary.fingerprint != pairs.summary([0, 1]).fingerprint
+
+
+def test_the_summary_keeps_how_the_training_subjects_looked():
+    pairs = made()
+    seen = pairs.summary([0, 2]).seen
+    assert seen.subjects == 2
+    looks = [appearance(pairs.subjects[s].slices.mr, pairs.spacing_mm) for s in (0, 2)]
+    for name, ends in seen.ranges.items():
+        assert ends == pytest.approx(sorted(look[name] for look in looks), abs=1e-6)
 
 
 def test_every_slice_comes_once_an_epoch_in_a_new_order():

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mrct_runtime
+from mrct_runtime.appearance import Seen
 from mrct_runtime.errors import BundleError, NoInputError, OutputError, UsageError
 from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.process import Direct
@@ -113,6 +114,7 @@ def load_network(
         "slices": saved.data.slices,
         "fingerprint": saved.data.fingerprint,
         "subjects_sha256": saved.data.digests,
+        "seen": saved.data.seen,
         "mean": saved.data.mean,
         "deviation": saved.data.deviation,
         "epochs": saved.progress.step * saved.config.batch // saved.data.slices,
@@ -169,7 +171,7 @@ def _write(
         save_file({key: tensor.contiguous() for key, tensor in group.items()}, folder / name)
     state = {
         "recipe": checkpoint.config.dumps(),
-        "data": asdict(checkpoint.data),
+        "data": _record(checkpoint.data),
         "progress": asdict(checkpoint.progress),
         "files": {name: _sha256(folder / name) for name in groups},
     }
@@ -199,8 +201,20 @@ def load(folder: Path) -> Checkpoint:
         raise BundleError(f"{folder.name} is not a checkpoint of this version: {error}") from error
 
 
+def _record(data: DataSummary) -> dict[str, Any]:
+    seen = data.seen
+    return asdict(data) | {"seen": None if seen is None else seen.model_dump(mode="json")}
+
+
 def _summary(content: dict[str, Any]) -> DataSummary:
-    return DataSummary(**content | {"digests": tuple(content["digests"])})
+    seen = content.get("seen")  # younger than some checkpoints
+    return DataSummary(
+        **content
+        | {
+            "digests": tuple(content["digests"]),
+            "seen": None if seen is None else Seen.model_validate_json(json.dumps(seen)),
+        }
+    )
 
 
 def _progress(content: dict[str, Any]) -> Progress:

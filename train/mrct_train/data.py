@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.appearance import Seen, appearance
 from mrct_runtime.errors import (
     InputRejectedError,
     MrctError,
@@ -66,6 +67,8 @@ class DataSummary:
     mean: float
     deviation: float
     digests: tuple[str, ...] = ()
+    seen: Seen | None = None
+    """How the MR looks; None of runs from before that was kept, and of a single subject."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Pairs:
     subjects: tuple[PreparedSubject, ...]
     window: HuWindow = _WINDOW
     outside: str = "keep"
+    spacing_mm: float = 1.0
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -153,7 +157,12 @@ class Pairs:
             mean=mean,
             deviation=math.sqrt(max(squares / pixels - mean**2, 0.0)),
             digests=digests,
+            seen=Seen.of([self._appearance(s) for s in sorted(training)]),
         )
+
+    def _appearance(self, subject: int) -> Mapping[str, float]:
+        slices = self.subjects[subject].slices
+        return appearance(slices.mr, self.spacing_mm)
 
     def _place(self, index: int) -> tuple[Slices, int]:
         for subject in self.subjects:
@@ -217,7 +226,7 @@ def load_pairs(
     if config.subjects == "*" and (others := passed_over(root, subjects)):
         report(f"warning: passed over, no MR and no CT in: {', '.join(others)}")
     prepared = [_cached(subject, config, cache, report) for subject in subjects]
-    return Pairs(tuple(prepared), config.hu_window, config.outside)
+    return Pairs(tuple(prepared), config.hu_window, config.outside, config.spacing_mm)
 
 
 def _cached(

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from filelock import FileLock, Timeout
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import OutputError, UsageError
 from mrct_runtime.output_folder import not_writable
 from mrct_train import checkpoint as checkpoints
@@ -178,9 +179,16 @@ def _start(
         trainer.restore(checkpoints.load(last))
         report(f"going on from step {trainer.progress.step} of {trainer.total}")
     if ranks.rank == 0:
-        recipe.write_text(config.dumps(), "utf-8")
-        (run / "split.json").write_text(_split(config, pairs), "utf-8")
+        _write(recipe, config.dumps())
+        _write(run / "split.json", _split(config, pairs))
     return trainer
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise not_writable(path, error) from error
 
 
 def _refuse_differing(ranks: Ranks, last: Path | None, pairs: Pairs) -> None:

@@ -9,12 +9,12 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import OutputError
 from mrct_runtime.output_folder import not_writable
 
@@ -130,13 +130,8 @@ def _row(line: bytes, place: str) -> dict[str, Any]:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
-    beside = path.with_name(f".{path.name}")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_atomically(path, text)
     except OSError as error:
         raise not_writable(path, error) from error
 

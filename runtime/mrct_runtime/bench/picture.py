@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import OutputError
 
 if TYPE_CHECKING:
@@ -30,8 +32,10 @@ def draw(document: dict[str, Any], file: Path) -> None:
     if devices == {"cpu"}:
         where = f"{machine['processor']}, {machine['cores']} cores"
     figure.suptitle(f"{bundle['name']}, {bundle['size']} x {bundle['size']} pixels, on {where}")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
     try:
-        figure.savefig(file, format="png")
+        write_atomically(file, picture.getvalue())
     except OSError as error:
         raise OutputError(f"{file} cannot be written: {error.strerror}") from error
 

@@ -18,9 +18,13 @@ from mrct_runtime.errors import UsageError
 
 MANUFACTURER = "mrct"
 SYNTHETIC = "SYNTHETIC CT - RESEARCH USE ONLY"
+UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
+BODY = "BODY"
+CONTOUR = "BODY CONTOUR - RESEARCH USE ONLY"
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+RESAMPLED = Code("113085", "DCM", "Spatial resampling")
 # PS3.16 CID 7203 has no code for the translation of one modality into another.
 MR_TO_SYNTHETIC_CT = Code("MR2SCT", "99MRCT", "Synthetic CT from MR")
 
@@ -33,10 +37,18 @@ SHARED = (
     "IssuerOfPatientID",
     "PatientBirthDate",
     "PatientSex",
+    "OtherPatientIDs",
     "OtherPatientIDsSequence",
     "PatientAge",
     "PatientSize",
     "PatientWeight",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
     "PatientIdentityRemoved",
     "DeidentificationMethod",
     "DeidentificationMethodCodeSequence",
@@ -46,6 +58,7 @@ SHARED = (
     "StudyTime",
     "StudyID",
     "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
     "ReferringPhysicianName",
     "StudyDescription",
     "PatientPosition",
@@ -74,7 +87,8 @@ class Derivation:
 
     `mc` are the fewest and the most samples of a slice.
     text is the sentence for DerivationDescription: what the model is and how it was sampled. `recalibrated` tells
-    that the deviation is not the samples' own.
+    that the deviation is not the samples' own, `spacing_mm` that the images were resampled to square pixels.
+    Without `made_at` no object tells when it was made.
     """
 
     software_version: str
@@ -85,15 +99,23 @@ class Derivation:
     seed: int
     text: str = ""
     recalibrated: bool = False
-    made_at: datetime = field(default_factory=lambda: datetime.now(tz=UTC).astimezone())
+    spacing_mm: float | None = None
+    made_at: datetime | None = field(
+        default_factory=lambda: datetime.now(tz=UTC).astimezone(), repr=False
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.mc[0] <= self.mc[1]:
             raise UsageError(
                 f"a result is made of at least one sample a slice, not {self.mc[0]} to {self.mc[1]}"
             )
-        if self.made_at.tzinfo is None:
+        if self.made_at is not None and self.made_at.tzinfo is None:
             raise UsageError("the time of a derivation needs its time zone")
+
+    @property
+    def identity(self) -> str:
+        """All of it but the time, as text."""
+        return repr(self)
 
     @property
     def description(self) -> str:
@@ -101,15 +123,34 @@ class Derivation:
         made = (
             f"{SYNTHETIC}. From MR by {MANUFACTURER} {self.software_version}, "
             f"bundle {self.bundle} (sha256 {self.bundle_sha256}), sampler {self.sampler}, "
-            f"{self._samples}, seed {self.seed}. {self.text}"
+            f"{self._samples}, seed {self.seed}. {self._grid}{self.text}"
         )
         return plain(made, 1024)
+
+    @property
+    def spread(self) -> str:
+        """What the deviation is, in a word or two."""
+        return "Recalibrated spread" if self.recalibrated else "Spread"
+
+    @property
+    def codes(self) -> list[Code]:
+        """DerivationCodeSequence."""
+        return [MR_TO_SYNTHETIC_CT, *([] if self.spacing_mm is None else [RESAMPLED])]
+
+    @property
+    def locations_preserved(self) -> str:
+        """SpatialLocationsPreserved: whether a pixel lies where the same one of the source image does."""
+        return "YES" if self.spacing_mm is None else "NO"
 
     @property
     def _samples(self) -> str:
         fewest, most = self.mc
         many = str(most) if fewest == most else f"{fewest} to {most}"
         return f"{many} Monte Carlo sample{'s' if most > 1 else ''}"
+
+    @property
+    def _grid(self) -> str:
+        return "" if self.spacing_mm is None else f"Resampled to {self.spacing_mm:g} mm pixels. "
 
     @property
     def software_versions(self) -> list[str]:
@@ -141,13 +182,19 @@ def inherit_study(target: Dataset, source: Dataset, frame_of_reference_uid: str)
     for keyword in PRESENT:
         if keyword not in target:
             setattr(target, keyword, None)
+    if not text(target, "Laterality"):
+        target.pop("Laterality", None)
+        if not text(target, "BodyPartExamined"):
+            # Of a body part that may be one of a pair it must be told, if only that it is unknown.
+            target.Laterality = None
+    _mend_age(target)
     target.FrameOfReferenceUID = frame_of_reference_uid
 
 
-def local_time(source: Dataset, derivation: Derivation) -> datetime:
-    """The time of the derivation on the clock that the source's dates are written by."""
-    zone = _time_zone(source)
-    return derivation.made_at if zone is None else derivation.made_at.astimezone(zone)
+def local_time(source: Dataset, derivation: Derivation) -> datetime | None:
+    """The time of the derivation on the clock that the source's dates are written by; None where it is not to be told."""
+    zone, at = _time_zone(source), derivation.made_at
+    return at if zone is None or at is None else at.astimezone(zone)
 
 
 def inherit_thickness(target: Dataset, source: Dataset, spacing_mm: float) -> None:
@@ -157,11 +204,20 @@ def inherit_thickness(target: Dataset, source: Dataset, spacing_mm: float) -> No
         target.SliceThickness = decimal(round(spacing_mm, 6))
 
 
-def stamp(image: Dataset, at: datetime) -> None:
-    """Dates the instance, its series and its content, all to one moment."""
+def stamp(image: Dataset, at: datetime | None) -> None:
+    """Dates the instance, its series and its content, all to one moment; without one only what must have a date has one."""
     for event in ("InstanceCreation", "Series", "Content"):
-        setattr(image, f"{event}Date", at.strftime("%Y%m%d"))
-        setattr(image, f"{event}Time", at.strftime("%H%M%S.%f"))
+        date, time = f"{event}Date", f"{event}Time"
+        if at is not None:
+            setattr(image, date, at.strftime("%Y%m%d"))
+            setattr(image, time, at.strftime("%H%M%S.%f"))
+        elif event == "Content" and "NumberOfFrames" in image:
+            # type 1 of multi-frame images; no program made images then
+            setattr(image, date, "19000101")
+            setattr(image, time, "000000")
+        else:
+            image.pop(date, None)
+            image.pop(time, None)
 
 
 def code_item(code: Code) -> Dataset:
@@ -172,7 +228,15 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
-def equipment_items(source: Dataset, derivation: Derivation, at: datetime) -> list[Dataset]:
+def reference_item(header: Dataset) -> Dataset:
+    """The instance of a header as sequences of references name it."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = text(header, "SOPClassUID")
+    item.ReferencedSOPInstanceUID = text(header, "SOPInstanceUID")
+    return item
+
+
+def equipment_items(source: Dataset, derivation: Derivation, at: datetime | None) -> list[Dataset]:
     """ContributingEquipmentSequence: the MR scanner, then mrct with its version and the bundle's hash."""
     scanner = Dataset()
     scanner.PurposeOfReferenceCodeSequence = [code_item(ACQUISITION_EQUIPMENT)]
@@ -183,7 +247,8 @@ def equipment_items(source: Dataset, derivation: Derivation, at: datetime) -> li
     program.Manufacturer = MANUFACTURER
     program.ManufacturerModelName = MANUFACTURER
     program.SoftwareVersions = derivation.software_versions
-    program.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
+    if at is not None:
+        program.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
     program.ContributionDescription = derivation.description
     return [scanner, program]
 
@@ -215,6 +280,14 @@ def _time_zone(source: Dataset) -> timezone | None:
         return None
     ahead = timedelta(hours=int(found[2]), minutes=int(found[3])) * (-1 if found[1] == "-" else 1)
     return timezone(ahead) if timedelta(hours=-12) <= ahead <= timedelta(hours=14) else None
+
+
+def _mend_age(target: Dataset) -> None:
+    """Writes an age such as 7Y with its three digits, and leaves out what is none."""
+    found = re.fullmatch(r"([0-9]{1,3})([DWMY])", text(target, "PatientAge"))
+    target.pop("PatientAge", None)
+    if found is not None:
+        target.PatientAge = f"{int(found[1]):03d}{found[2]}"
 
 
 def _replacing(sets: list[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.dicom.grouping import SeriesGroup
 from mrct_runtime.dicom.header import number, numbers
-from mrct_runtime.dicom.scanning import SeriesGroup
 from mrct_runtime.errors import SeriesError
 from mrct_runtime.volume import Grid
 

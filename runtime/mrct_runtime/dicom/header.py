@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
+# pydicom gives several decimal strings as the one, several binary numbers as the other
+_SEVERAL = (MultiValue, list)
+
 
 @contextmanager
 def silenced() -> Iterator[None]:
@@ -24,14 +27,14 @@ def text(header: Dataset, keyword: str) -> str:
     value = _value(header, keyword)
     if value is None:
         return ""
-    values = value if isinstance(value, MultiValue) else [value]
+    values = value if isinstance(value, _SEVERAL) else [value]
     return "\\".join(str(v).strip() for v in values)
 
 
 def number(header: Dataset, keyword: str) -> float | None:
     """The element's first value as a finite float, or None."""
     value = _value(header, keyword)
-    if isinstance(value, MultiValue):
+    if isinstance(value, _SEVERAL):
         value = value[0] if value else None
     return _finite(value)
 
@@ -39,7 +42,7 @@ def number(header: Dataset, keyword: str) -> float | None:
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """The element's values as `count` finite floats, or None."""
     value = _value(header, keyword)
-    if not isinstance(value, MultiValue) or len(value) != count:
+    if not isinstance(value, _SEVERAL) or len(value) != count:
         return None
     found = [_finite(v) for v in value]
     return None if None in found else tuple(v for v in found if v is not None)

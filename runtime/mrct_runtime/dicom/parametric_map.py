@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from mrct_runtime.dicom.derived import (
     MANUFACTURER,
     PRESENT,
+    UNCERTAINTY,
     Derivation,
+    decimal,
     equipment_items,
     inherit,
     inherit_study,
@@ -21,8 +22,11 @@ from mrct_runtime.dicom.derived import (
     series_number,
     stamp,
 )
-from mrct_runtime.dicom.header import silenced
+from mrct_runtime.dicom.frame_references import refer_to_frames, stand_in
+from mrct_runtime.dicom.header import silenced, text
+from mrct_runtime.dicom.naming import series_uid
 from mrct_runtime.dicom.reading import Series
+from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
 from mrct_runtime.errors import NumericError, OutputError
 from mrct_runtime.volume import Volume
@@ -30,7 +34,6 @@ from mrct_runtime.volume import Volume
 if TYPE_CHECKING:
     from highdicom.pm import RealWorldValueMapping
 
-UNCERTAINTY = "SYNTHETIC CT UNCERTAINTY - RESEARCH USE ONLY"
 GEOMETRY = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -41,6 +44,10 @@ GEOMETRY = (
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
+)
+# Body parts without a face; one that is not told may have one.
+FACELESS = frozenset(
+    {"ABDOMEN", "BLADDER", "CHEST", "HIP", "LSPINE", "PELVIS", "PROSTATE", "RECTUM", "UTERUS"}
 )
 # What is shown at first: grey up to 200 HU, the spread at the body's edge.
 SHOWN_HU = (100.0, 200.0)
@@ -71,35 +78,34 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
 
     array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
     first = source.headers[0]
-    spread = "Recalibrated spread" if derivation.recalibrated else "Spread"
+    uid = series_uid("STD", array, source, derivation)
     result: Dataset = hd.pm.ParametricMap(
-        source_images=[_geometry_only(header, source) for header in source.headers],
+        source_images=[geometry_only(header, source) for header in source.headers],
         pixel_array=array,
-        series_instance_uid=str(generate_uid(prefix=None)),
+        series_instance_uid=uid,
         series_number=series_number(first, 2),
-        sop_instance_uid=str(generate_uid(prefix=None)),
+        sop_instance_uid=content_uid(uid),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MANUFACTURER,
         software_versions=derivation.software_versions[0],
         device_serial_number=derivation.bundle_sha256[:16] or "none",
-        contains_recognizable_visual_features=False,
+        contains_recognizable_visual_features=text(first, "BodyPartExamined") not in FACELESS,
         real_world_value_mappings=[_in_hu()],
         voi_lut_transformations=[
             hd.VOILUTTransformation(window_center=SHOWN_HU[0], window_width=SHOWN_HU[1])
         ],
         content_label="STD_HU",
-        content_description=f"{spread} of Monte Carlo samples, RESEARCH USE ONLY",
+        content_description=f"{derivation.spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
-    inherit_study(result, first, source.frame_of_reference_uid)
-    # pydicom takes several values as a list, which highdicom does not.
-    result.SoftwareVersions = derivation.software_versions
-    at = local_time(first, derivation)
-    stamp(result, at)
-    result.ContributingEquipmentSequence = equipment_items(first, derivation, at)
+    refer_to_frames(result, source.headers)
+    adopt(result, source, derivation)
     result.SeriesDescription = UNCERTAINTY
     result.SyntheticData = "YES"
+    for frame in result.PerFrameFunctionalGroupsSequence:
+        for item in frame.DerivationImageSequence[0].SourceImageSequence:
+            item.SpatialLocationsPreserved = derivation.locations_preserved
     return result
 
 
@@ -119,13 +125,27 @@ def _in_hu() -> RealWorldValueMapping:
     )
 
 
-def _geometry_only(header: Dataset, source: Series) -> Dataset:
+def adopt(made: Dataset, source: Series, derivation: Derivation) -> None:
+    """Gives what highdicom made the source's patient and study, and tells when and by what it was made."""
+    first = source.headers[0]
+    inherit_study(made, first, source.frame_of_reference_uid)
+    # pydicom takes several values as a list, which highdicom does not.
+    made.SoftwareVersions = derivation.software_versions
+    at = local_time(first, derivation)
+    stamp(made, at)
+    made.ContributingEquipmentSequence = equipment_items(first, derivation, at)
+
+
+def geometry_only(header: Dataset, source: Series) -> Dataset:
     """A stand-in for the source image that names no patient: highdicom checks such values and quotes them."""
     image = Dataset()
     inherit(image, header, *GEOMETRY)
+    stand_in(image, header)
     image.FrameOfReferenceUID = source.frame_of_reference_uid
     image.Modality = source.modality
     for keyword in PRESENT:
         setattr(image, keyword, None)
-    inherit_thickness(image, header, float(source.volume.grid.spacing_mm[0]))
+    spacing_mm = float(source.volume.grid.spacing_mm[0])
+    inherit_thickness(image, header, spacing_mm)
+    image.SpacingBetweenSlices = decimal(round(spacing_mm, 6))
     return image

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
-from pydicom.uid import generate_uid
+from pydicom import Dataset
 
 from mrct_runtime.dicom.geometry import stacked
-from mrct_runtime.dicom.header import number, silenced, text
-from mrct_runtime.dicom.scanning import READ_FAULTS, Scan, SeriesGroup, scan
-from mrct_runtime.dicom.selection import choose_mr
+from mrct_runtime.dicom.grouping import SeriesGroup
+from mrct_runtime.dicom.header import text
+from mrct_runtime.dicom.image_file import Unusable
+from mrct_runtime.dicom.pixels import pixels
+from mrct_runtime.dicom.scanning import Scan, scan
+from mrct_runtime.dicom.selection import Verdict, choose_mr, refuse_several_studies
+from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.errors import InputRejectedError, SeriesError
 from mrct_runtime.volume import SAME_GRID_MM, Grid, Volume
 
@@ -45,9 +46,27 @@ class Series:
 
 
 def read_study(folder: Path | str, *, series: str | None = None) -> Series:
-    """The study's axial T2w MR series, or the one named by UID or number, float32 in the scanner's rescaled units."""
+    """The study's axial T2w MR series, or the one named, float32 in the scanner's rescaled units."""
     found = scan(folder)
-    return _read_mr(found, series)
+    choice = choose_in_study(found, series)
+    refuse_damaged(found, choice.group)
+    return read_chosen(choice)
+
+
+def choose_in_study(found: Scan, series: str | None) -> Verdict:
+    """The series of one study to translate; refused where MR of several studies lies together and none is named."""
+    if not found.groups:
+        refuse_damaged(found, None)
+    if series is None:
+        refuse_several_studies(found.groups)
+    return choose_mr(found.groups, series)
+
+
+def read_chosen(choice: Verdict) -> Series:
+    """The chosen series with the reason, and with what is to be told of its plane."""
+    mr = read_series(choice.group)
+    reason = f"{choice.group}: {choice.reason}"
+    return replace(mr, reason=reason, notes=(*mr.notes, *plane_notes(choice.group)))
 
 
 def read_pair(folder: Path | str) -> tuple[Series, Series]:
@@ -57,9 +76,13 @@ def read_pair(folder: Path | str) -> tuple[Series, Series]:
     "Deformed 'CT 1' using CTtoMR DIR" was.
     """
     found = scan(folder)
-    mr = _read_mr(found, None, "leave one alone in the folder")
+    if not found.groups:
+        refuse_damaged(found, None)
+    choice = choose_mr(found.groups, advice="leave one alone in the folder")
+    refuse_damaged(found, choice.group)
+    mr = read_chosen(choice)
     chosen = _choose_ct(found.groups, mr)
-    _refuse_damaged(found, chosen)
+    refuse_damaged(found, chosen)
     ct = read_series(chosen)
     if not ct.volume.grid.matches(mr.volume.grid, tolerance_mm=SAME_GRID_MM):
         raise SeriesError(
@@ -73,10 +96,7 @@ def read_pair(folder: Path | str) -> tuple[Series, Series]:
 def read_series(group: SeriesGroup) -> Series:
     """The group as a volume, slices in order along the normal; irregular geometry or unreadable pixels are refused."""
     order, grid = stacked(group)
-    array = np.empty(grid.shape, dtype=np.float32)
-    with silenced():
-        for place, index in enumerate(order):
-            array[place] = _pixels(group, index)
+    array = pixels(group, order)
     frames = {text(header, "FrameOfReferenceUID") for header in group.headers}
     if len(frames) > 1:
         raise SeriesError(
@@ -91,22 +111,32 @@ def read_series(group: SeriesGroup) -> Series:
         modality=group.modality,
         headers=tuple(group.headers[i] for i in order),
         volume=Volume(array, grid),
-        frame_of_reference_uid=frame or str(generate_uid(prefix=None)),
+        frame_of_reference_uid=frame or content_uid("frame of reference", group.uid),
         notes=notes,
     )
 
 
-def _read_mr(found: Scan, series: str | None, advice: str = "name one with --series") -> Series:
-    if not found.groups and found.unusable:
-        _refuse_damaged(found, None)
-    choice = choose_mr(found.groups, series, advice=advice)
-    _refuse_damaged(found, choice.group)
-    return replace(read_series(choice.group), reason=f"{choice.group}: {choice.reason}")
+def plane_notes(group: SeriesGroup) -> tuple[str, ...]:
+    """What is to be told of a stack that is not axial: which cuts through it are translated."""
+    if group.plane == "axial":
+        return ()
+    cuts = stacked(group)[1].canonical()
+    (cut_mm, *pixel_mm), (count, rows, columns) = cuts.spacing_mm, cuts.shape
+    note = (
+        f"the series is {group.plane}: its axial cuts are translated, {count} of {rows} x {columns} pixels of "
+        f"{pixel_mm[0]:.3g} x {pixel_mm[1]:.3g} mm, {cut_mm:.3g} mm apart"
+    )
+    return (note,)
 
 
-def _refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
-    """Refuses where an unusable file belongs to the group, or may: a lost last slice leaves no gap to notice."""
-    lost = [u for u in found.unusable if group is None or u.series_uid in {"", group.uid}]
+def damaged(found: Scan, group: SeriesGroup | None) -> list[Unusable]:
+    """The unusable files that belong to the group, or may: a lost last slice leaves no gap to notice."""
+    return [u for u in found.unusable if group is None or u.series_uid in {"", group.uid}]
+
+
+def refuse_damaged(found: Scan, group: SeriesGroup | None) -> None:
+    """InputRejectedError where a file is unusable that belongs to the group, or may."""
+    lost = damaged(found, group)
     if lost:
         raise InputRejectedError(
             f"{len(lost)} image file{'s' if len(lost) > 1 else ''} of the study cannot be used, "
@@ -155,25 +185,3 @@ def _pairs_with(group: SeriesGroup, mr: Series) -> bool:
         and text(header, "SyntheticData") != "YES"
         and "LOCALIZER" not in text(header, "ImageType").upper()
     )
-
-
-def _pixels(group: SeriesGroup, index: int) -> NDArray[np.float32]:
-    """One slice [H, W], rescaled by its own slope and intercept: Philips changes them from slice to slice."""
-    header = group.headers[index]
-    named = f"{group}, instance {text(header, 'InstanceNumber') or index + 1}"
-    try:
-        stored = dcmread(group.files[index]).pixel_array
-    except RuntimeError as error:
-        raise InputRejectedError(
-            f"{named}: no decoder for its compression; pip install 'mrct[codecs]'"
-        ) from error
-    except READ_FAULTS as error:
-        raise SeriesError(f"{named}: its pixels cannot be read; export the series again") from error
-    if stored.shape != (header.Rows, header.Columns):
-        raise SeriesError(
-            f"{named}: {stored.shape} pixels where its header says {header.Rows} x {header.Columns}"
-        )
-    slope = number(header, "RescaleSlope")
-    intercept = number(header, "RescaleIntercept") or 0.0
-    scaled = stored.astype(np.float32) * np.float32(1.0 if slope is None else slope)
-    return np.asarray(scaled + np.float32(intercept), dtype=np.float32)

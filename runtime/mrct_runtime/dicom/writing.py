@@ -7,35 +7,35 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileMetaDataset, dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
+from mrct_runtime.dicom.composing import composed, write_object
 from mrct_runtime.dicom.derived import (
-    MANUFACTURER,
-    MR_TO_SYNTHETIC_CT,
     SOURCE_IMAGE,
     SYNTHETIC,
     Derivation,
     code_item,
     decimal,
-    equipment_items,
     inherit,
-    inherit_study,
     inherit_thickness,
-    local_time,
     plain,
+    reference_item,
     series_number,
-    stamp,
 )
+from mrct_runtime.dicom.frames import frame_number
 from mrct_runtime.dicom.header import numbers, silenced
+from mrct_runtime.dicom.naming import series_uid
 from mrct_runtime.dicom.reading import Series
-from mrct_runtime.errors import InputRejectedError, NumericError, OutputError
+from mrct_runtime.dicom.uids import content_uid
+from mrct_runtime.errors import InputRejectedError, NumericError
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.volume import Volume
 
 # Planning systems truncate outside the 12-bit CT range, so what they show is decided here.
 STORED = HuWindow(-1024.0, 3071.0)
-SOFT_TISSUE = ("40", "400")
+# Centre, width and name, the first being what a viewer shows at first.
+WINDOWS = (("40", "400", "SOFT TISSUE"), ("400", "1800", "BONE"))
 # The result lies on the MR's grid when no voxel is further off than a header's rounding.
 GRID_TOLERANCE_MM = 1e-4
 
@@ -49,34 +49,47 @@ class WrittenSeries:
     sop_instance_uids: tuple[str, ...]
     clipped: int
 
+    def reference(self, s: int) -> Dataset:
+        """The image of slice s as sequences of references name it."""
+        item = Dataset()
+        item.ReferencedSOPClassUID = CTImageStorage
+        item.ReferencedSOPInstanceUID = self.sop_instance_uids[s]
+        return item
+
 
 def write_ct_series(
-    hu: Volume, source: Series, folder: Path | str, derivation: Derivation
+    hu: Volume,
+    source: Series,
+    folder: Path | str,
+    derivation: Derivation,
+    *,
+    kvp: float | None = None,
 ) -> WrittenSeries:
     """CT.0001.dcm and so on in an existing folder, from HU [S, H, W] on the source's grid.
 
     Stored as whole HU in int16, slope 1, intercept 0, clipped to [-1024, 3071]. Patient, study and frame of reference are the
-    source's, the series and its instances are new, the geometry is the source's to the digit.
+    source's, the series and its instances are new (`naming`), the geometry is the source's to the digit.
+    `kvp` is for planning systems that choose a density curve by it; no tube had it.
     """
     check_on_grid(hu, source)
     # all of it before the first file, and one slice at a time after: a study in whole HU is large
     check_finite(hu.array, "the synthetic CT")
-    series_uid = str(generate_uid(prefix=None))
+    uid = series_uid("CT", hu.array, source, derivation, str(kvp))
     files, uids, clipped = [], [], 0
     with silenced():
         for place, (header, image_hu) in enumerate(zip(source.headers, hu.array, strict=True)):
             pixels, outside = quantised(image_hu)
             clipped += outside
-            image = _shared(header, source, derivation)
-            image.SeriesInstanceUID = series_uid
-            image.SOPInstanceUID = str(generate_uid(prefix=None))
+            image = _shared(header, source, derivation, kvp)
+            image.SeriesInstanceUID = uid
+            image.SOPInstanceUID = content_uid(uid, str(place))
             image.InstanceNumber = place + 1
-            _place(image, header, source)
+            place_slice(image, header, source, derivation)
             _pixels(image, pixels)
             files.append(Path(folder) / f"CT.{place + 1:04d}.dcm")
-            _write(image, files[-1])
+            write_object(image, files[-1])
             uids.append(str(image.SOPInstanceUID))
-    return WrittenSeries(tuple(files), series_uid, tuple(uids), clipped)
+    return WrittenSeries(tuple(files), uid, tuple(uids), clipped)
 
 
 def check_on_grid(result: Volume, source: Series) -> None:
@@ -106,35 +119,25 @@ def quantised(hu: NDArray[np.floating]) -> tuple[NDArray[np.int16], int]:
     return clipped.astype(np.int16), int(np.count_nonzero(clipped != rounded))
 
 
-def _shared(header: Dataset, source: Series, derivation: Derivation) -> Dataset:
+def _shared(header: Dataset, source: Series, derivation: Derivation, kvp: float | None) -> Dataset:
     """All but what differs from slice to slice."""
-    at = local_time(header, derivation)
-    image = Dataset()
-    inherit_study(image, header, source.frame_of_reference_uid)
+    image = composed(header, source, derivation)
     image.SOPClassUID = CTImageStorage
     image.Modality = "CT"
     image.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
-    image.SyntheticData = "YES"
     image.SeriesNumber = series_number(header, 1)
     image.SeriesDescription = SYNTHETIC
     image.ImageComments = plain(f"{SYNTHETIC}. Not for diagnosis or treatment.", 10240)
-    image.Manufacturer = MANUFACTURER
-    image.ManufacturerModelName = MANUFACTURER
-    image.SoftwareVersions = derivation.software_versions
-    image.ContributingEquipmentSequence = equipment_items(header, derivation, at)
-    image.DerivationDescription = derivation.description
-    image.DerivationCodeSequence = [code_item(MR_TO_SYNTHETIC_CT)]
-    image.BurnedInAnnotation = "NO"
-    image.LossyImageCompression = "00"
     # There was no tube and no acquisition of a CT.
-    image.KVP = None
+    image.KVP = None if kvp is None else decimal(kvp)
     image.AcquisitionNumber = None
     inherit(image, header, "AcquisitionDate", "AcquisitionTime")
-    stamp(image, at)
+    if "PatientPosition" not in image:
+        image.PatientPosition = None
     return image
 
 
-def _place(image: Dataset, header: Dataset, source: Series) -> None:
+def place_slice(image: Dataset, header: Dataset, source: Series, derivation: Derivation) -> None:
     """Position and provenance of one slice; source strings are kept, so fusion and contours match to the bit."""
     inherit(image, header, "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     grid = source.volume.grid
@@ -143,15 +146,16 @@ def _place(image: Dataset, header: Dataset, source: Series) -> None:
     image.SpacingBetweenSlices = decimal(round(spacing_mm, 6))
     position = numbers(header, "ImagePositionPatient", 3)
     image.SliceLocation = decimal(round(float(np.asarray(position) @ grid.normal), 6))
-    reference = Dataset()
-    inherit(reference, header, "SOPClassUID", "SOPInstanceUID")
-    # In a sequence of source images these two carry other names.
-    made_from = Dataset()
-    made_from.ReferencedSOPClassUID = reference.SOPClassUID
-    made_from.ReferencedSOPInstanceUID = reference.SOPInstanceUID
+    made_from = reference_item(header)
+    if (frame := frame_number(header)) is not None:
+        made_from.ReferencedFrameNumber = frame
     made_from.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
-    made_from.SpatialLocationsPreserved = "YES"
+    made_from.SpatialLocationsPreserved = derivation.locations_preserved
     image.SourceImageSequence = [made_from]
+    series = Dataset()
+    series.SeriesInstanceUID = source.uid
+    series.ReferencedInstanceSequence = [reference_item(header)]
+    image.ReferencedSeriesSequence = [series]
 
 
 def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
@@ -165,14 +169,9 @@ def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
     image.RescaleIntercept = "0"
     image.RescaleSlope = "1"
     image.RescaleType = "HU"
-    image.WindowCenter, image.WindowWidth = SOFT_TISSUE
+    # No PixelPaddingValue: air outside the body is stored as -1024 like gas in the bowel, which is no padding, and a
+    # value of its own below it is what planning systems clip or take for a density.
+    centres, widths, names = zip(*WINDOWS, strict=True)
+    image.WindowCenter, image.WindowWidth = list(centres), list(widths)
+    image.WindowCenterWidthExplanation = list(names)
     image.PixelData = stored.astype("<i2").tobytes()
-
-
-def _write(image: Dataset, path: Path) -> None:
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    try:
-        dcmwrite(path, image, enforce_file_format=True)
-    except OSError as error:
-        raise OutputError(f"{path.name}: cannot be written ({error.strerror})") from error

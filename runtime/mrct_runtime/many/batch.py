@@ -35,7 +35,7 @@ class Batch:
     ) -> None:
         self.mine, self.shard = shard.of(studies), shard
         self._everything = tuple(study.id for study in studies)
-        self._choice = Choice.of(order.bundle, order.settings, order.series)
+        self._choice = Choice.of(order)
         self._ledger, self._outs = ledger, outs
         self._overwrite, self._retry = overwrite, retry
         self._outcomes: dict[str, Outcome] = {}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from mrct_runtime.bundle import Bundle
+from mrct_runtime.filling import Order
 from mrct_runtime.report import told_of_sampling, told_of_uncertainty
-from mrct_runtime.translate import Settings
 
 # A result tells what it got, and not what was asked for: auto, or the fastest that loads.
 _AS_ASKED: Final = {"backend": "engine", "precision": "precision"}
@@ -23,8 +22,9 @@ class Choice:
     facts: Mapping[str, Any]
 
     @classmethod
-    def of(cls, bundle: Bundle, settings: Settings, series: str | None = None) -> Self:
+    def of(cls, order: Order) -> Self:
         """Those of a run."""
+        bundle, settings, series = order.bundle, order.settings, order.series
         sampling = settings.sampling(bundle, "")
         manifest, started = bundle.manifest, settings.started(bundle)
         asked = {their: getattr(settings.target, our) for our, their in _AS_ASKED.items()}
@@ -32,6 +32,7 @@ class Choice:
             "bundle": {"name": manifest.name, "sha256": bundle.sha256},
             "sampling": told_of_sampling(settings.sampler, sampling, manifest, started),
             "uncertainty": told_of_uncertainty(settings.uncertainty(bundle)),
+            "written": asdict(order.outputs),
             "engine": asked,
             "series_sha256": None
             if series is None
@@ -52,7 +53,7 @@ class Choice:
     def _differences(self, run: Mapping[str, Any]) -> Iterator[str]:
         if run["model"]["bundle_sha256"] != self.facts["bundle"]["sha256"]:
             yield f"bundle {run['model']['name']} (sha256 {run['model']['bundle_sha256'][:12]})"
-        for part in ("sampling", "uncertainty"):
+        for part in ("sampling", "uncertainty", "written"):
             for name, value in self.facts[part].items():
                 if run[part].get(name) != value:
                     yield f"{name} {run[part].get(name)}, not {value}"

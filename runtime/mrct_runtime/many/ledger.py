@@ -36,7 +36,9 @@ class Ledger:
         """That of the results in `outs`, made where there is none; OutputError where it cannot be."""
         folder = outs / FOLDER
         try:
-            (folder / _FAILED).mkdir(mode=0o700, parents=True, exist_ok=True)
+            outs.mkdir(parents=True, exist_ok=True)
+            for place in (folder, folder / _FAILED):
+                place.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise not_writable(outs, error) from error
         return cls(folder, claim_key(folder / _KEY))

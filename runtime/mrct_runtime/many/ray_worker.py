@@ -16,6 +16,7 @@ from mrct_runtime.filling import Order, Watch
 from mrct_runtime.many.outcome import Outcome
 from mrct_runtime.many.studies import Study
 from mrct_runtime.many.translator import Translator
+from mrct_runtime.outputs import Outputs
 from mrct_runtime.synthesis import Progress
 from mrct_runtime.translate import Job, Settings
 
@@ -29,6 +30,7 @@ class Task:
     settings: Settings
     series: str | None
     command: tuple[str, ...]
+    outputs: Outputs
     outs: Path
     overwrite: bool
 
@@ -39,7 +41,7 @@ class Task:
             raise BundleError(
                 f"{self.bundle} is another bundle on a worker's machine; copy it there again"
             )
-        order = Order(bundle, self.settings, self.series, self.command)
+        order = Order(bundle, self.settings, self.series, self.command, self.outputs)
         return Translator(order, self.outs, lambda _: Silence(), overwrite=self.overwrite)
 
 

@@ -92,7 +92,7 @@ def claim_key(path: Path) -> bytes:
         return found
     mine = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(8)}")
     try:
-        write_atomically(mine, secrets.token_bytes(_KEY_BYTES))
+        write_atomically(mine, secrets.token_bytes(_KEY_BYTES), mode=0o600)
         try:
             # fails where another process was first, also on a network's file system
             os.link(mine, path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from mrct_runtime.dicom.scanning import dicom_files
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 from mrct_runtime.paired import dicom, nifti, png
 from mrct_runtime.paired.inspection import Inspection, complaints, inspect
@@ -17,6 +18,7 @@ from mrct_runtime.paired.values import VIEWS, Pair, Subject, View
 
 __all__ = [
     "LAYOUTS",
+    "PARTS",
     "VIEWS",
     "Inspection",
     "Pair",
@@ -28,10 +30,14 @@ __all__ = [
     "digest",
     "find_subjects",
     "inspect",
+    "is_study",
     "passed_over",
     "prepare",
     "refuse_test_alone",
 ]
+
+PARTS: Final = ("train", "test")
+"""The folders that a data set may divide its subjects into."""
 
 Find: TypeAlias = Callable[[Path], list[Subject]]
 
@@ -63,6 +69,15 @@ def find_subjects(folder: Path, pattern: str = "*") -> list[Subject]:
     subjects = [found[name] for name in names]
     _refuse_nested(folder, subjects)
     return subjects
+
+
+def is_study(folder: Path) -> bool:
+    """True for a folder with DICOM that is no data set: no parts, no pictures, no files of volumes, no paired subjects."""
+    if not folder.is_dir() or any((folder / part).is_dir() for part in PARTS):
+        return False
+    if not any(dicom_files(folder)) or png.find(folder) or nifti.find(folder):
+        return False
+    return not dicom.holds_subjects(folder)
 
 
 def refuse_test_alone(folder: Path) -> None:

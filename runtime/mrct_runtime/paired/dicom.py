@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from pydicom import Dataset, dcmread
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mrct_runtime.dicom.header import silenced, text
+from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.reading import read_pair
-from mrct_runtime.dicom.scanning import READ_FAULTS, dicom_files
+from mrct_runtime.dicom.scanning import dicom_files
 from mrct_runtime.errors import InputRejectedError, NoInputError
 from mrct_runtime.paired.values import Pair, Subject
 from mrct_runtime.volume import Volume
@@ -22,14 +25,34 @@ _LINKS: Final = ("StudyInstanceUID", "FrameOfReferenceUID")
 
 def find(folder: Path) -> list[Subject]:
     """The subjects of a folder in this layout: its subfolders with DICOM files, or itself where they are one study."""
+    return [_subject(place, files) for place, files in _places(folder).items()]
+
+
+def _places(folder: Path) -> dict[Path, tuple[Path, ...]]:
+    """The folders of the subjects and their files."""
     inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."]
     files = {path: tuple(dicom_files(path)) for path in inner}
     files = {path: found for path, found in files.items() if found}
     own = tuple(path for path in dicom_files(folder, deep=False) if path.name != _INDEX)
     if _are_one_study([found[0] for found in files.values()]) or (own and not files):
-        every = own + tuple(path for found in files.values() for path in found)
-        return [_subject(folder, every)]
-    return [_subject(path, found) for path, found in files.items()]
+        return {folder: own + tuple(path for found in files.values() for path in found)}
+    return files
+
+
+def holds_subjects(folder: Path) -> bool:
+    """True where subfolders pair MR with CT: one in a frame of reference, or several in whatever frames."""
+    both = 0
+    for place, files in _places(folder).items():
+        frames: dict[str, set[str]] = {"MR": set(), "CT": set()}
+        for path in files if place != folder else ():
+            header = _header(path)
+            modality = text(header, "Modality")
+            if modality in frames:
+                frames[modality].add(text(header, "FrameOfReferenceUID"))
+            if (frames["MR"] & frames["CT"]) - {""}:
+                return True
+        both += bool(frames["MR"] and frames["CT"])
+    return both > 1
 
 
 def _subject(folder: Path, files: tuple[Path, ...]) -> Subject:
@@ -48,6 +71,10 @@ def _are_one_study(firsts: list[Path]) -> bool:
 def _header(path: Path) -> Dataset:
     try:
         with silenced():
+            # inflating a small file could fill the memory
+            meta = read_file_meta_info(path)
+            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                return Dataset()
             return dcmread(path, stop_before_pixels=True, specific_tags=["Modality", *_LINKS])
     except READ_FAULTS:
         return Dataset()

@@ -47,7 +47,7 @@ def prepare(pair: Pair, preparation: Preparation) -> Slices:
 
 def prepare_as_inference(pair: Pair, preparation: Preparation) -> Prepared:
     """The slices of `prepare`, and the body as mrct-infer finds it, whatever mask the data set has."""
-    condition, found, lost = conditioned(pair.mr, preparation.normalisation, preparation.image)
+    condition, found, lost, _ = conditioned(pair.mr, preparation.normalisation, preparation.image)
     body = found
     grid = condition.grid
     hu = pair.ct.canonical().resample(grid, fill=AIR_HU).array

@@ -168,3 +168,28 @@ def test_a_derivation_is_sensible():
     with pytest.raises(UsageError, match="time zone"):
         Derivation("1", "b", "c", "em", (1, 1), 0, made_at=datetime(2026, 1, 1))  # noqa: DTZ001
     assert Derivation("1", "b", "c", "em", (1, 1), 0).made_at.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"), [("0Y", "000Y"), ("063Y", "063Y"), ("12W", "012W"), ("sixty", None)]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_age_has_three_digits_or_is_left_out(told, kept):
+    header, target = Dataset(), Dataset()
+    header.add_new("PatientAge", "AS", told)
+    inherit_study(target, header, "1.2.3")
+    assert target.get("PatientAge") == kept
+
+
+@pytest.mark.parametrize(
+    ("part", "side", "expected"),
+    [("PELVIS", "", None), ("KNEE", "L", "L"), ("", "", ""), (None, None, ""), (None, "R", "R")],
+)
+def test_a_side_is_told_unless_the_body_part_has_none(part, side, expected):
+    header, target = Dataset(), Dataset()
+    for keyword, value in (("BodyPartExamined", part), ("Laterality", side)):
+        if value is not None:
+            setattr(header, keyword, value)
+    inherit_study(target, header, "1.2.3")
+    assert ("Laterality" in target) == (expected is not None)
+    assert (target.get("Laterality") or "") == (expected or "")

@@ -27,6 +27,14 @@ def test_values_come_as_plain_python(header):
     assert number(header, "PixelSpacing") == 0.5
 
 
+def test_several_binary_numbers_come_as_several_decimal_ones_do():
+    header = Dataset()
+    header.InversionTimes = [900.0, 1200.0]
+    assert text(header, "InversionTimes") == "900.0\\1200.0"
+    assert number(header, "InversionTimes") == 900.0
+    assert numbers(header, "InversionTimes", 2) == (900.0, 1200.0)
+
+
 def test_absent_empty_and_damaged_elements_are_nothing(header):
     assert text(header, "ProtocolName") == text(header, "SeriesDescription") == ""
     assert number(header, "FlipAngle") is None

@@ -146,11 +146,27 @@ def test_damage_in_another_series_does_not_matter(tmp_path):
     assert read_study(tmp_path).number == 4
 
 
-@pytest.mark.parametrize("study", ["philips_classic_and_enhanced_dicom/enhanced", "siemens_xa30"])
-def test_enhanced_studies_are_refused_with_what_to_do(shared_data, study):
-    (folder,) = shared_data.glob(f"{study}*")
-    with pytest.raises(InputRejectedError, match="convert the study to classic"):
-        read_study(folder)
+def test_a_stack_of_another_plane_is_read_where_it_is_named_and_its_cuts_are_told(shared_data):
+    folder = shared_data / "prostatex_mr_dicom" / "ProstateX"
+    series = read_study(folder, series="3")
+    (note,) = series.notes
+    assert note == (
+        "the series is sagittal: its axial cuts are translated, 320 of 320 x 19 pixels of "
+        "0.562 x 3.6 mm, 0.562 mm apart"
+    )
+    assert series.volume.canonical().grid.shape == (320, 320, 19)
+    assert read_study(folder, series="4").notes == ()
+
+
+def test_two_studies_in_one_folder_are_not_mixed(tmp_path):
+    uids = ("1.2.3", "1.2.4")
+    for k, uid in enumerate(uids):
+        write_series(tmp_path / str(k), GRID, number=k, elements={"StudyInstanceUID": uid})
+    with pytest.raises(
+        SeriesError, match=r"2 MR studies in one folder, of the UIDs 1\.2\.3, 1\.2\.4"
+    ):
+        read_study(tmp_path)
+    assert read_study(tmp_path, series="1").number == 1
 
 
 def test_a_missing_slice_of_a_real_study_is_refused(shared_data, tmp_path):

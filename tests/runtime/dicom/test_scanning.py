@@ -11,10 +11,11 @@ from mrct_runtime.errors import NoInputError
 GRID = make_grid((4, 8, 10))
 
 
-def test_a_real_study_is_seven_series_of_known_sizes(shared_data):
+def test_a_real_study_is_nine_stacks_of_known_sizes(shared_data):
     groups = scan(shared_data / "prostatex_mr_dicom" / "ProstateX").groups
-    sizes = {group.number: len(group.headers) for group in groups}
-    assert sizes == {3: 19, 4: 19, 5: 15, 6: 57, 7: 19, 8: 19, 9: 16}
+    sizes = {group.name: len(group.headers) for group in groups}
+    diffusion = {f"6:{k}": 19 for k in (1, 2, 3)}
+    assert sizes == {"3": 19, "4": 19, "5": 15, **diffusion, "7": 19, "8": 19, "9": 16}
     planes = {group.number: group.plane for group in groups}
     assert (planes[3], planes[4], planes[5]) == ("sagittal", "axial", "coronal")
     assert next(g for g in groups if g.number == 4).tilt_deg == pytest.approx(18.49, abs=0.01)
@@ -36,6 +37,7 @@ def test_files_that_are_not_dicom_and_objects_that_are_no_images_are_passed_over
     found = scan(tmp_path)
     assert [len(group.headers) for group in found.groups] == [4]
     assert found.unusable == ()
+    assert found.others == {"Secondary Capture Image Storage": 1}
 
 
 def test_a_copy_of_a_file_is_no_second_slice(tmp_path):
@@ -77,7 +79,7 @@ def test_rounded_orientations_are_one_stack(tmp_path):
         ({"PixelSpacing": None}, "without position"),
         ({"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}, "is none"),
         ({"NumberOfFrames": "3"}, "multi-frame"),
-        ({"SOPClassUID": EnhancedMRImageStorage}, "enhanced"),
+        ({"SOPClassUID": EnhancedMRImageStorage}, "frames are not described"),
         ({"SamplesPerPixel": 3}, "colour"),
         ({"StudyInstanceUID": None}, "lacks StudyInstanceUID"),
         ({"Rows": 60000, "Columns": 60000}, "60000 x 60000"),

@@ -164,6 +164,7 @@ def test_an_evaluation_without_figures_and_calibration_has_a_page(folder):
 
 def test_the_template_comes_with_the_package():
     assert resources.files("mrct_runtime.evaluation.html").joinpath("report.html.jinja").is_file()
+    assert resources.files("mrct_runtime.html").joinpath("frame.html.jinja").is_file()
 
 
 def test_where_the_cnn_wins_is_said_plainly_with_the_lead_s_interval(evaluation):

@@ -64,7 +64,7 @@ def test_voxels_are_those_that_inference_recalibrates_whatever_mask_the_data_set
     )
 
     # as Job.run brings a deviation and its body back to the MR
-    condition, body, _ = conditioned(mr, preparation.normalisation, image)
+    condition, body, *_ = conditioned(mr, preparation.normalisation, image)
     own = Volume(body.astype(np.uint8), condition.grid).resample(mr.grid, fill=0, order=0).array
     assert 0 < own.sum() < (body_mask(mr.canonical())).sum()
     assert len(found) == own.sum()

@@ -1,11 +1,16 @@
+import zlib
+
 import numpy as np
 import pytest
+from dicom_study import make_grid, write_series
 from paired_sets import SHAPE, head, write_gold_atlas, write_png, write_synthrad
+from pydicom import dcmread, dcmwrite
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mrct_runtime.errors import InputRejectedError, NoInputError
 from mrct_runtime.intensity import AIR_HU, MrNormalisation
 from mrct_runtime.manifest import Image
-from mrct_runtime.paired import LAYOUTS, Preparation, find_subjects, passed_over, prepare
+from mrct_runtime.paired import LAYOUTS, Preparation, find_subjects, is_study, passed_over, prepare
 from mrct_runtime.translate import conditioned
 
 WRITERS = {
@@ -108,3 +113,49 @@ def test_an_unreadable_mask_is_no_reason_to_go_on_without_one(tmp_path):
     (tmp_path / "A" / "mask.nii.gz").write_bytes(b"no gzip")
     with pytest.raises(InputRejectedError, match=r"mask.nii.gz cannot be read as NIfTI"):
         find_subjects(tmp_path)[0].read()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_data_set_is_no_study(layout, tmp_path):
+    WRITERS[layout](tmp_path)
+    assert not is_study(tmp_path)
+    assert not is_study(tmp_path / "absent")
+
+
+def test_the_folder_of_one_subject_or_of_series_is_a_study(tmp_path):
+    write_gold_atlas(tmp_path / "data" / "A")
+    assert is_study(tmp_path / "data" / "A")
+    grid = make_grid((4, 8, 10))
+    for number in (1, 2):
+        write_series(tmp_path / "series" / str(number), grid, number=number)
+    assert is_study(tmp_path / "series")
+
+
+def mr_and_ct(folder, syntax=None):
+    """Both in one folder, each in a frame of reference of its own."""
+    grid = make_grid((2, 8, 10))
+    for modality, frame in (("MR", "1.2.3"), ("CT", "1.2.4")):
+        elements = {"FrameOfReferenceUID": frame}
+        for path in write_series(folder, grid, modality=modality, elements=elements):
+            image = dcmread(path)
+            image.file_meta.TransferSyntaxUID = syntax or image.file_meta.TransferSyntaxUID
+            dcmwrite(path, image)
+
+
+def test_mr_and_ct_of_two_frames_are_subjects_only_where_there_are_several(tmp_path):
+    mr_and_ct(tmp_path / "A")
+    assert is_study(tmp_path)
+    mr_and_ct(tmp_path / "B")
+    assert not is_study(tmp_path)
+
+
+def test_deflated_files_are_not_inflated_to_find_that_out(tmp_path, monkeypatch):
+    for name in "AB":
+        mr_and_ct(tmp_path / name, DeflatedExplicitVRLittleEndian)
+
+    def inflate(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(zlib, "decompress", inflate)
+    monkeypatch.setattr(zlib, "decompressobj", inflate)
+    assert is_study(tmp_path)

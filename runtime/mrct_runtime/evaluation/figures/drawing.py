@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array
+from mrct_runtime.atomic import write_atomically
 from mrct_runtime.preview import BONE, CAPTION
 
 if TYPE_CHECKING:
@@ -148,7 +150,9 @@ def round_up(value: float) -> float:
 
 def save(drawn: Figure, path: Path) -> None:
     """Writes the PNG; the same values give the same file."""
-    drawn.savefig(path, format="png", metadata={"Software": None})
+    picture = io.BytesIO()
+    drawn.savefig(picture, format="png", metadata={"Software": None})
+    write_atomically(path, picture.getvalue())
 
 
 def save_images(drawn: Figure, path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +13,7 @@ from mrct_runtime.evaluation.html.comparison import FEWEST, Comparison
 from mrct_runtime.evaluation.html.findings import findings
 from mrct_runtime.evaluation.ranking import entries
 from mrct_runtime.evaluation.results import EVERYONE, METRICS, Evaluation
+from mrct_runtime.html import embedded, render
 
 REPORT: Final = "report.html"
 _TEMPLATE: Final = "report.html.jinja"
@@ -29,13 +28,7 @@ def write_html(evaluation: Evaluation, folder: Path) -> Path:
 
 def page(evaluation: Evaluation, folder: Path) -> str:
     """The page's text. Names and captions are escaped; images are inside as base64."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files(__package__).joinpath(_TEMPLATE).read_text("utf-8")
-    return environment.from_string(source).render(_content(evaluation, folder))
+    return render(__package__, _TEMPLATE, _content(evaluation, folder))
 
 
 def _content(evaluation: Evaluation, folder: Path) -> Mapping[str, Any]:
@@ -89,9 +82,8 @@ def _windows(evaluation: Evaluation) -> str:
 def _embedded(path: Path) -> str:
     """A data URL of a PNG."""
     try:
-        content = path.read_bytes()
+        return embedded(path.read_bytes())
     except OSError as error:
         raise NoInputError(
             f"{path.name}: the report's figure is not in {path.parent.name}; write the figures first"
         ) from error
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

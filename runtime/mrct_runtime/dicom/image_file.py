@@ -1,0 +1,143 @@
+"""One DICOM file: the MR or CT images in it, classic or frames, or why it gives none."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, MRImageStorage
+
+from mrct_runtime.dicom.frames import MAX_VOXELS, MULTI_FRAME, frame_count, frame_headers
+from mrct_runtime.dicom.header import number, numbers, text
+
+# Larger matrices are no MR or CT, but a claim that would fill the memory.
+MAX_PIXELS = 4096 * 4096
+
+UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+SINGLE_FRAME = frozenset({MRImageStorage, CTImageStorage})
+
+READ_FAULTS = (
+    InvalidDicomError,
+    BytesLengthException,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RecursionError,
+    struct.error,
+)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """An MR or CT file that cannot be a slice: its file name, its series if that could be read, and why."""
+
+    name: str
+    series_uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoImage:
+    """A DICOM object that is neither MR nor CT: what its class is called."""
+
+    kind: str
+
+
+def images_in(path: Path) -> list[Dataset] | Unusable | NoImage:
+    """The headers of a file's images, one of a classic image and one a frame else, without pixels."""
+    damaged = Unusable(path.name, "", "damaged, its header cannot be read")
+    try:
+        meta = read_file_meta_info(path)
+        # What is no image is not parsed at all; reports and raw data can be large or deeply nested.
+        kind = str(meta.get("MediaStorageSOPClassUID", ""))
+        if kind and kind not in MULTI_FRAME | SINGLE_FRAME:
+            return NoImage(_named(kind))
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            # Inflating happens before any limit could be checked, and a small file can hold gigabytes.
+            return Unusable(path.name, "", "deflated; store it uncompressed")
+        header = dcmread(path, stop_before_pixels=True)
+        kind = text(header, "SOPClassUID") or kind
+        if kind and kind not in MULTI_FRAME | SINGLE_FRAME:
+            return NoImage(_named(kind))
+        return _checked(path, header)
+    except READ_FAULTS:
+        return damaged
+
+
+def _named(kind: str) -> str:
+    """The name of a SOP class; what is no registered one may say anything, and is not repeated."""
+    known = UID(kind)
+    return known.name if known.name != kind else "object of an unknown class"
+
+
+def _checked(path: Path, header: Dataset) -> list[Dataset] | Unusable:
+    images, fault = _images(header)
+    faults = [fault or _misplaced(image) for image in images]
+    for place, found in enumerate(faults, start=1):
+        if found:
+            where = f" in frame {place}" if len(images) > 1 else ""
+            # An invalid UID names no series, so the file may belong to any.
+            uid = UID(text(header, "SeriesInstanceUID"))
+            return Unusable(path.name, uid if uid.is_valid else "", found + where)
+    return images
+
+
+def _images(header: Dataset) -> tuple[list[Dataset], str]:
+    """The header of each image, at least one, and what is wrong with all of them."""
+    if fault := _fault(header):
+        return [header], fault
+    if text(header, "SOPClassUID") in MULTI_FRAME:
+        frames = frame_headers(header)
+        return frames or [header], "" if frames else "damaged, its frames are not described"
+    # the number of a frame, which no classic image has
+    header.pop("ReferencedFrameNumber", None)
+    return [header], ""
+
+
+def _fault(header: Dataset) -> str:
+    """Why an image header cannot give slices, wherever they lie; empty where it can."""
+    needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
+    absent = [keyword for keyword in (*needed, "Rows", "Columns") if not text(header, keyword)]
+    if absent:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return f"damaged, it lacks {absent[0]}{more}"
+    uids = {keyword: text(header, keyword) for keyword in UIDS}
+    invalid = [keyword for keyword, uid in uids.items() if uid and not UID(uid).is_valid]
+    if invalid:
+        return f"with a {' and '.join(invalid)} that is no UID"
+    classic = text(header, "SOPClassUID") in SINGLE_FRAME
+    if classic and frame_count(header) > 1:
+        return "of a classic class and yet multi-frame; export the series again"
+    rows, columns = text(header, "Rows"), text(header, "Columns")
+    if not all(re.fullmatch("[0-9]{1,5}", count) for count in (rows, columns)):
+        return "with Rows or Columns that are not one whole number"
+    if not 0 < int(rows) * int(columns) <= MAX_PIXELS:
+        return f"{rows} x {columns} pixels and so no MR or CT"
+    if not classic and int(rows) * int(columns) * frame_count(header) > MAX_VOXELS:
+        return f"{frame_count(header)} frames of {rows} x {columns} pixels, more than can be held"
+    if (number(header, "SamplesPerPixel") or 1) != 1:
+        return "a colour picture"
+    return ""
+
+
+def _misplaced(header: Dataset) -> str:
+    """Why an image, or a frame of it, lies nowhere; empty where it does."""
+    spacing = numbers(header, "PixelSpacing", 2)
+    cosines = numbers(header, "ImageOrientationPatient", 6)
+    if spacing is None or cosines is None or not numbers(header, "ImagePositionPatient", 3):
+        return "without position, orientation or pixel spacing"
+    row, column = np.asarray(cosines[:3]), np.asarray(cosines[3:])
+    lengths = (np.linalg.norm(row), np.linalg.norm(column))
+    if min(spacing) <= 0 or not np.allclose(lengths, 1, atol=0.01) or abs(row @ column) > 0.01:
+        return "with a pixel spacing or orientation that is none"
+    return ""

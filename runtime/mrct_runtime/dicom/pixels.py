@@ -1,0 +1,104 @@
+"""The pixels of a stack, each file opened once and only the frames of the stack decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import RLELossless
+
+from mrct_runtime.dicom.codestream import check_sizes
+from mrct_runtime.dicom.frames import frame_number
+from mrct_runtime.dicom.grouping import SeriesGroup
+from mrct_runtime.dicom.header import number, silenced, text
+from mrct_runtime.dicom.image_file import READ_FAULTS
+from mrct_runtime.errors import InputRejectedError, SeriesError
+
+
+def pixels(group: SeriesGroup, order: Sequence[int]) -> NDArray[np.float32]:
+    """float32 [S, H, W], the group's images in the given order, each rescaled by its own slope and intercept."""
+    first = group.headers[0]
+    array = np.empty((len(order), int(first.Rows), int(first.Columns)), dtype=np.float32)
+    places = {index: place for place, index in enumerate(order)}
+    with silenced():
+        for path, indices in _by_file(group).items():
+            stored = _decoded(group, path, indices)
+            for index in indices:
+                array[places[index]] = _rescaled(next(stored), group, index)
+    return array
+
+
+def _by_file(group: SeriesGroup) -> dict[Path, list[int]]:
+    """The images of each file, frames in the file's order."""
+    found: dict[Path, list[int]] = {}
+    for index, path in enumerate(group.files):
+        found.setdefault(path, []).append(index)
+    for indices in found.values():
+        indices.sort(key=lambda index: frame_number(group.headers[index]) or 0)
+    return found
+
+
+def _decoded(
+    group: SeriesGroup, path: Path, indices: Sequence[int]
+) -> Iterator[NDArray[np.generic]]:
+    """The stored pixels of some images of one file, as they stand in it."""
+    # a classic image may be followed by more pixels than one image has: the first is it
+    frames = [(frame_number(group.headers[index]) or 1) - 1 for index in indices]
+    named, first = _named(group, indices[0]), group.headers[0]
+    try:
+        check_sizes(path, frames, int(first.Rows), int(first.Columns))
+        yield from iter_pixels(path, indices=frames, decoding_plugin=_plugin(path))
+    except (RuntimeError, *READ_FAULTS) as error:
+        if lacking := _lacking(path):
+            raise InputRejectedError(f"{named}: {lacking}") from error
+        raise SeriesError(f"{named}: its pixels cannot be read; export the series again") from error
+    raise SeriesError(f"{named}: the file has fewer frames than its header says; export it again")
+
+
+def _plugin(path: Path) -> str:
+    """pydicom's own decoder for run lengths, for another one in Rust panics past every handler where data are damaged."""
+    return "pydicom" if read_file_meta_info(path).TransferSyntaxUID == RLELossless else ""
+
+
+def _lacking(path: Path) -> str:
+    """Why no decoder serves a file, and what to do; empty where one does and the pixels themselves are wrong."""
+    try:
+        syntax = read_file_meta_info(path).TransferSyntaxUID
+    except READ_FAULTS:
+        return ""
+    try:
+        served = not syntax.is_compressed or get_decoder(syntax).is_available
+    except (NotImplementedError, ValueError):
+        return "its compression is none that can be decoded; export it uncompressed"
+    return (
+        ""
+        if served
+        else f"no decoder for its compression ({syntax.name}); pip install 'mrct[codecs]'"
+    )
+
+
+def _rescaled(stored: NDArray[np.generic], group: SeriesGroup, index: int) -> NDArray[np.float32]:
+    """[H, W] in the scanner's units: Philips changes slope and intercept from slice to slice."""
+    header = group.headers[index]
+    if stored.shape != (header.Rows, header.Columns):
+        raise SeriesError(
+            f"{_named(group, index)}: {stored.shape} pixels where its header says {header.Rows} x {header.Columns}"
+        )
+    slope = number(header, "RescaleSlope")
+    intercept = number(header, "RescaleIntercept") or 0.0
+    scaled = stored.astype(np.float32) * np.float32(1.0 if slope is None else slope)
+    return np.asarray(scaled + np.float32(intercept), dtype=np.float32)
+
+
+def _named(group: SeriesGroup, index: int) -> str:
+    header: Dataset = group.headers[index]
+    frame = frame_number(header)
+    if frame is not None:
+        return f"{group}, frame {frame}"
+    return f"{group}, instance {text(header, 'InstanceNumber') or index + 1}"
