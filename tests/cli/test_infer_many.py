@@ -185,6 +185,14 @@ def test_a_result_of_other_settings_is_in_the_way_until_it_may_be_replaced(
     assert "finished by an earlier run" in capsys.readouterr().err
 
 
+def test_a_result_with_other_files_is_in_the_way_too(run, studies, here, capsys):
+    assert run(studies, "--shard", "1/4") == 0
+    assert run(studies, "--shard", "1/4", "--maps") == 8
+    assert "another result is in its place (maps False, not True)" in capsys.readouterr().err
+    assert run(studies, "--shard", "1/4", "--maps", "--overwrite") == 0
+    assert (here / "outs/patient-0/std").is_dir()
+
+
 def test_a_damaged_result_is_in_the_way_too(run, studies, here, capsys):
     assert run(studies, "--shard", "1/4") == 0
     (here / "outs/patient-0/run.json").write_text("{}")
@@ -364,6 +372,10 @@ def _workers_of_nothing(studies):
     return [studies, "outs", "--all", "--workers", "2"]
 
 
+def _a_reference_of_all(studies):
+    return [studies, "outs", "--all", "--reference", "ct"]
+
+
 def _no_shard(studies):
     return [studies, "outs", "--all", "--shard", "3/2"]
 
@@ -390,6 +402,7 @@ def _bad_options(studies):
         (_shard_of_one, 2, "--shard is for many studies: add --all"),
         (_ray_of_one, 2, "--ray is for many studies: add --all"),
         (_workers_of_nothing, 2, "--workers are Ray's: add --ray"),
+        (_a_reference_of_all, 2, "and no --reference"),
         (_no_shard, 2, "shard 3/2 is none"),
         (_no_folder, 3, "no such folder"),
         (_no_studies, 3, "no studies there"),
