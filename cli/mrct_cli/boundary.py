@@ -11,12 +11,11 @@ import threading
 import traceback
 import warnings
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mrct_runtime.errors import MrctError
+from mrct_runtime.errors import MrctError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,9 +68,7 @@ def _report(error: BaseException) -> int:
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
         case _:
-            # a library's own text may quote patient data, so only the kind and the place are told
-            what = f"internal: {type(error).__name__} at {_place(error)}; {DEBUG_FLAG} shows all"
-            return _tell(what, MrctError.exit_code)
+            return _tell(f"{told(error)}; {DEBUG_FLAG} shows all", MrctError.exit_code)
 
 
 def _left(error: BaseException) -> str:
@@ -90,14 +87,6 @@ def _shown(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
-
-
-def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "mrct_" in frame.filename] or list(frames)
-    if not ours:
-        return "an unknown place"
-    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import click
 from click.core import ParameterSource
@@ -10,12 +10,16 @@ from click.core import ParameterSource
 from mrct_cli.sampler_flags import chosen
 
 
-def anonymous(context: click.Context, placeholders: Mapping[str, str]) -> list[str]:
-    """Its words, with placeholders for the values of these parameters."""
+def anonymous(
+    context: click.Context, placeholders: Mapping[str, str], without: Collection[str] = ()
+) -> list[str]:
+    """Its words, with placeholders for the values of these parameters, and `without` others."""
     values = context.params | chosen(context)
     words = context.command_path.split()
     for parameter in context.command.params:
         name = parameter.name or ""
+        if name in without:
+            continue
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             words += _words(parameter, placeholders.get(name, values.get(name)))
     return words

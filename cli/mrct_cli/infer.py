@@ -11,12 +11,14 @@ import click
 
 from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
+from mrct_cli.many import translate_many
+from mrct_cli.many_flags import SHARING, many, many_flags
 from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
-from mrct_cli.progress import progress_on_stderr
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_cli.samples import samples
+from mrct_cli.telling import Teller, to_stderr
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -113,6 +115,7 @@ _PLACEHOLDERS = {
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
 @output_flags
 @engine_flags
+@many_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
 @click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
@@ -148,15 +151,19 @@ def infer(
     the current folder where it is not given, NAME being STUDY's. It will hold the mean as a DICOM CT series (sct/), its
     standard deviation as a DICOM Parametric Map (std.dcm), both as NIfTI, pictures, a report
     (report.html) that says whether to trust it, and run.json; of a file, which has
-    no patient to write them for, no DICOM, and the volumes in its own format. For research use only.
+    no patient to write them for, no DICOM, and the volumes in its own format. With --all STUDY is a folder of studies, and
+    OUT one of results. For research use only.
     """
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
-    from mrct_runtime.dicom.reference import read_reference
+    from mrct_runtime.filling import Order
+    from mrct_runtime.many.studies import refuse_the_study, study_name
     from mrct_runtime.result import REPORT, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
-    tell = _silence if quiet else _to_stderr
+    asked = many(context)
+    teller = Teller(quiet)
+    tell = teller.tell
     wanted = outputs(context)
     path = bundle_path or _demonstration(sampler or Settings.sampler, tell)
     bundle = Bundle.load(path, bundle_sha256)
@@ -174,6 +181,15 @@ def infer(
         antithetic=antithetic,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
+    command = tuple(anonymous(context, _PLACEHOLDERS, SHARING))
+    order = Order(bundle, settings, series, command, wanted, reference)
+    if asked is not None:
+        if out is None or dry_run or reference is not None:
+            raise UsageError(
+                "--all takes a folder OUT for the results, and no --dry-run and no --reference"
+            )
+        translate_many(order, study, out, asked, overwrite=overwrite, quiet=quiet)
+        return
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         wanted.check(job.source)
@@ -181,49 +197,18 @@ def infer(
         _warn(job.warnings)
         return
     # studies' folders are often named after patients
-    name = "deidentified" if wanted.deidentify else _stem(study)
+    name = "deidentified" if wanted.deidentify else study_name(study.resolve())
     place = out or Path(f"{name}-sct")
-    _refuse_the_study(place, study)
+    refuse_the_study(place, study)
     with (
         claim(place, overwrite=overwrite) as folder,
         open_meanwhile(bundle, settings, tell) as opened,
     ):
-        job = prepare(bundle, study, settings, series=series)
-        truth = None if reference is None else read_reference(reference, job.source)
-        wanted.check(job.source)
-        folder.require(wanted.bytes_needed(job.source.volume.grid) + job.journal_bytes)
-        for line in plan_lines(job):
-            tell(line)
-        with (
-            closing(opened()) as engine,
-            job.journal(folder.journal, engine) as journal,
-        ):
-            if journal.past.finished:
-                tell(
-                    f"going on after {len(journal.past.finished)} slices that an earlier run has finished"
-                )
-            with progress_on_stderr(job, quiet=quiet) as watch:
-                result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
-        result.write(folder, anonymous(context, _PLACEHOLDERS), wanted, truth)
+        result = order.fill(folder, study, lambda: closing(opened()), teller)
         folder.commit()
     _warn(result.warnings)
     if not quiet:
         click.echo(f"wrote {place}: look at {place / REPORT}")
-
-
-def _stem(study: Path) -> str:
-    """The name of the folder, or of the file without the ending that says its format."""
-    from mrct_runtime.volume_files import ending
-
-    name = study.resolve().name
-    return name if study.is_dir() else name[: len(name) - len(ending(name))]
-
-
-def _refuse_the_study(out: Path, study: Path) -> None:
-    """UsageError where the result would take the place of its own input."""
-    place, source = out.resolve(), study.resolve()
-    if place == source or place in source.parents:
-        raise UsageError(f"OUT {out} is or holds the study itself; name another output folder")
 
 
 def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:
@@ -250,12 +235,4 @@ def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        _to_stderr(f"mrct: warning: {warning}")
-
-
-def _to_stderr(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _silence(_line: str) -> None:
-    pass
+        to_stderr(f"mrct: warning: {warning}")

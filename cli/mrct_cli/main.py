@@ -32,6 +32,7 @@ COMMANDS = {
         "mrct_cli.check:check", "Tell what is in a study or a data set, and what is wrong."
     ),
     "verify": Entry("mrct_cli.verify:verify", "Compare a result with its run.json."),
+    "merge": Entry("mrct_cli.merge:merge", "Tell what became of many studies."),
     "doctor": Entry("mrct_cli.doctor:doctor", "Tell what this machine can run."),
     "bench": Entry("mrct_cli.bench:bench", "Measure how fast a bundle's network runs."),
     "phantom": Entry("mrct_cli.phantom:phantom", "Write a data set of generated pelves."),

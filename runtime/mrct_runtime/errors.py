@@ -9,6 +9,7 @@ MrctError                 1  internal
 ├── OutputError           6  output not writable, locked or full
 ├── EngineError           7  a device or engine that is not available
 │   └── DeviceMemoryError 7  too little memory on the device, also for one image
+├── StudiesFailedError    8  of many studies, some or all
 └── NumericError          9  a computation that went wrong
 
 A message is one line: what is wrong, the value met, what to do. It never carries patient data.
@@ -16,6 +17,8 @@ A message is one line: what is wrong, the value met, what to do. It never carrie
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -23,6 +26,21 @@ def first_line(error: Exception) -> str:
     """What an error of a library says first; its name where it says nothing."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def told(error: BaseException) -> str:
+    """One line about an error: ours say what is wrong, of others only the kind and the place, for they may quote patient data."""
+    if isinstance(error, MrctError):
+        return " ".join(str(error).split())
+    return f"internal: {type(error).__name__} at {_place(error)}"
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "mrct_" in frame.filename] or list(frames)
+    if not ours:
+        return "an unknown place"
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
 
 
 class MrctError(Exception):
@@ -73,6 +91,12 @@ class EngineError(MrctError):
 
 class DeviceMemoryError(EngineError):
     """Too little memory on the device; a smaller batch may fit."""
+
+
+class StudiesFailedError(MrctError):
+    """Of many studies, some or all have no result."""
+
+    exit_code = 8
 
 
 class NumericError(MrctError):

@@ -18,8 +18,12 @@ from mrct_runtime import __version__
 from mrct_runtime.dicom.frames import instance_name
 
 if TYPE_CHECKING:
+    from mrct_runtime.manifest import Manifest
     from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
+    from mrct_runtime.synthesis import Sampling
+    from mrct_runtime.uncertainty import Uncertainty
+    from mrct_runtime.warm_start import Started
 
 RUN: Final = "run.json"
 NOTICE: Final = (
@@ -60,19 +64,10 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
         "notice": NOTICE,
         "command": list(command),
         "sampling": {
-            "sampler": result.sampler,
-            "options": asdict(cast("Any", sampling.sampler)),
-            "mc": sampling.mc,
-            "stopping": _stopping(result),
-            "branch_at": sampling.branch_at,
-            "antithetic": sampling.antithetic,
-            "seed": sampling.seed,
-            "noise": "Philox4x32-10, Box-Muller",
+            **told_of_sampling(result.sampler, sampling, result.model.manifest, result.started),
             "batch": sampling.batch,
-            "prior_mean": sampling.prior_mean,
-            "started": None if result.started is None else asdict(result.started),
         },
-        "uncertainty": _uncertainty(result),
+        "uncertainty": told_of_uncertainty(result.uncertainty),
         "model": _model(result),
         "engine": asdict(result.backend),
         "input": {
@@ -90,12 +85,30 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _stopping(result: Result) -> dict[str, Any] | None:
+def told_of_sampling(
+    sampler: str, sampling: Sampling, manifest: Manifest, started: Started | None
+) -> dict[str, Any]:
+    """How samples are drawn, as far as their values depend on it."""
+    return {
+        "sampler": sampler,
+        "options": asdict(cast("Any", sampling.sampler)),
+        "mc": sampling.mc,
+        "stopping": _stopping(sampling, manifest),
+        "branch_at": sampling.branch_at,
+        "antithetic": sampling.antithetic,
+        "seed": sampling.seed,
+        "noise": "Philox4x32-10, Box-Muller",
+        "prior_mean": sampling.prior_mean,
+        "started": None if started is None else asdict(started),
+    }
+
+
+def _stopping(sampling: Sampling, manifest: Manifest) -> dict[str, Any] | None:
     """The fewest samples of a slice, and the standard error in HU at which they are enough; None of a fixed number."""
-    stopping = result.sampling.stopping
+    stopping = sampling.stopping
     if stopping is None:
         return None
-    tolerance_hu = stopping.tolerance * result.model.manifest.hu_window.width
+    tolerance_hu = stopping.tolerance * manifest.hu_window.width
     return {"least": stopping.least, "tolerance_hu": round(tolerance_hu, 6)}
 
 
@@ -111,11 +124,12 @@ def _model(result: Result) -> dict[str, Any]:
     }
 
 
-def _uncertainty(result: Result) -> dict[str, Any]:
-    fitted = result.uncertainty.recalibration
+def told_of_uncertainty(uncertainty: Uncertainty) -> dict[str, Any]:
+    """Which deviation the result carries, and why."""
+    fitted = uncertainty.recalibration
     return {
         "recalibrated": fitted is not None,
-        "why": result.uncertainty.why,
+        "why": uncertainty.why,
         "recalibration": None if fitted is None else fitted.model_dump(mode="json"),
     }
 

@@ -85,6 +85,17 @@ class Settings:
         """The bundle's, from the warm start on where there is one."""
         return bundle.process if self.warm_start is None else self.warm_start.process(bundle)
 
+    def started(self, bundle: Bundle) -> Started | None:
+        """Where samples start, instead of pure noise."""
+        return None if self.warm_start is None else self.warm_start.record(bundle)
+
+    def uncertainty(self, bundle: Bundle) -> Uncertainty:
+        """Whether and how the deviation is recalibrated."""
+        fitted, raw = bundle.manifest.uncertainty, self.raw_uncertainty
+        if self.warm_start is not None:
+            return Uncertainty.warm(fitted, self.sampler, raw=raw)
+        return Uncertainty.of(fitted, self.sampler, self.sampling(bundle, ""), raw=raw)
+
     def sampling(self, bundle: Bundle, series: str) -> Sampling:
         """The settings resolved against a bundle; UsageError where its model does not fit the sampler."""
         check_family(sampler_class(self.sampler), bundle.process)
@@ -199,16 +210,12 @@ class Job:
     @property
     def uncertainty(self) -> Uncertainty:
         """Whether and how the deviation is recalibrated."""
-        fitted, raw = self.bundle.manifest.uncertainty, self.settings.raw_uncertainty
-        if self.started is not None:
-            return Uncertainty.warm(fitted, self.settings.sampler, raw=raw)
-        return Uncertainty.of(fitted, self.settings.sampler, self.sampling, raw=raw)
+        return self.settings.uncertainty(self.bundle)
 
     @property
     def started(self) -> Started | None:
         """Where samples start, instead of pure noise."""
-        warm = self.settings.warm_start
-        return None if warm is None else warm.record(self.bundle)
+        return self.settings.started(self.bundle)
 
     def open_engine(self, tell: Callable[[str], None] = lambda _: None) -> Engine:
         """The bundle's network on the chosen device, after its self-test; `tell` as of `Bundle.open_engine`."""
