@@ -15,6 +15,7 @@ from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
 from mrct_cli.progress import progress_on_stderr
+from mrct_cli.replay_flag import replay_flag, replayed
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_cli.samples import samples
 from mrct_runtime.errors import UsageError
@@ -31,6 +32,7 @@ _PLACEHOLDERS = {
     "series": "SERIES",
     "reference": "CT",
     "warm_start": "BUNDLE",
+    "replay_path": "RUN.JSON",
 }
 
 
@@ -104,6 +106,7 @@ _PLACEHOLDERS = {
     help="The true CT of this MR, a DICOM folder or a volume's file; the report compares it.",
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@replay_flag
 @output_flags
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
@@ -129,6 +132,7 @@ def infer(
     raw_uncertainty: bool,
     reference: Path | None,
     batch: int | None,
+    replay_path: Path | None,
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
@@ -145,10 +149,12 @@ def infer(
     # DICOM and array libraries take a second to import, which --help has not
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.dicom.reference import read_reference
+    from mrct_runtime.replaying import Replay
     from mrct_runtime.result import REPORT, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     tell = _silence if quiet else _to_stderr
+    replay = None if replay_path is None else Replay.of(replay_path)
     wanted = outputs(context)
     bundle = Bundle.load(bundle_path or _demonstration(sampler or Settings.sampler, tell))
     settings = Settings(
@@ -165,6 +171,8 @@ def infer(
         antithetic=antithetic,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
+    if replay is not None:
+        settings = replayed(context, replay, bundle, settings)
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         wanted.check(job.source)
@@ -180,6 +188,8 @@ def infer(
         open_meanwhile(bundle, settings, tell) as opened,
     ):
         job = prepare(bundle, study, settings, series=series)
+        if replay is not None:
+            replay.check_input(job.source)
         truth = None if reference is None else read_reference(reference, job.source)
         wanted.check(job.source)
         folder.require(wanted.bytes_needed(job.source.volume.grid) + job.journal_bytes)
@@ -195,10 +205,14 @@ def infer(
                 )
             with progress_on_stderr(job, quiet=quiet) as watch:
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
+        if replay is not None:
+            replay.check_voxels(result)
         result.write(folder, anonymous(context, _PLACEHOLDERS), wanted, truth)
         folder.commit()
     _warn(result.warnings)
     if not quiet:
+        if replay is not None:
+            click.echo("every voxel is that of the run")
         click.echo(f"wrote {place}: look at {place / REPORT}")
 
 
