@@ -16,6 +16,7 @@ from mrct_cli.many_flags import SHARING, many, many_flags
 from mrct_cli.output_flags import output_flags, outputs
 from mrct_cli.paths import PATH
 from mrct_cli.plan import estimate_lines, plan_lines
+from mrct_cli.replay_flag import replay_flag, replayed
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_cli.samples import samples
 from mrct_cli.telling import Teller, to_stderr
@@ -33,6 +34,7 @@ _PLACEHOLDERS = {
     "series": "SERIES",
     "reference": "CT",
     "warm_start": "BUNDLE",
+    "replay_path": "RUN.JSON",
 }
 
 
@@ -113,6 +115,7 @@ _PLACEHOLDERS = {
     help="The true CT of this MR, a DICOM folder or a volume's file; the report compares it.",
 )
 @click.option("--batch", type=int, help="Images at once; no effect on the result. [by image size]")
+@replay_flag
 @output_flags
 @engine_flags
 @many_flags
@@ -140,6 +143,7 @@ def infer(
     raw_uncertainty: bool,
     reference: Path | None,
     batch: int | None,
+    replay_path: Path | None,
     dry_run: bool,
     overwrite: bool,
     quiet: bool,
@@ -158,12 +162,14 @@ def infer(
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.filling import Order
     from mrct_runtime.many.studies import refuse_the_study, study_name
+    from mrct_runtime.replaying import Replay
     from mrct_runtime.result import REPORT, claim
     from mrct_runtime.translate import Settings, open_meanwhile, prepare
 
     asked = many(context)
     teller = Teller(quiet)
     tell = teller.tell
+    replay = None if replay_path is None else Replay.of(replay_path)
     wanted = outputs(context)
     path = bundle_path or _demonstration(sampler or Settings.sampler, tell)
     bundle = Bundle.load(path, bundle_sha256)
@@ -181,12 +187,14 @@ def infer(
         antithetic=antithetic,
         warm_start=_warm_start(warm_start, warm_sigma),
     )
+    if replay is not None:
+        settings = replayed(context, replay, bundle, settings)
     command = tuple(anonymous(context, _PLACEHOLDERS, SHARING))
-    order = Order(bundle, settings, series, command, wanted, reference)
+    order = Order(bundle, settings, series, command, wanted, reference, replay)
     if asked is not None:
-        if out is None or dry_run or reference is not None:
+        if out is None or dry_run or reference is not None or replay is not None:
             raise UsageError(
-                "--all takes a folder OUT for the results, and no --dry-run and no --reference"
+                "--all takes a folder OUT for the results, and neither --dry-run nor --reference nor --replay"
             )
         translate_many(order, study, out, asked, overwrite=overwrite, quiet=quiet)
         return
@@ -208,6 +216,8 @@ def infer(
         folder.commit()
     _warn(result.warnings)
     if not quiet:
+        if replay is not None:
+            click.echo("every voxel is that of the run")
         click.echo(f"wrote {place}: look at {place / REPORT}")
 
 

@@ -14,6 +14,7 @@ from mrct_runtime.dicom.reference import read_reference
 from mrct_runtime.engines import Engine
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.outputs import Outputs
+from mrct_runtime.replaying import Replay
 from mrct_runtime.result import Result
 from mrct_runtime.synthesis import Progress
 from mrct_runtime.translate import Job, Settings, prepare
@@ -54,6 +55,8 @@ class Order:
     outputs: Outputs = field(default_factory=Outputs)
     reference: Path | None = None
     """The true CT, of one study."""
+    replay: Replay | None = None
+    """The run whose voxels must come out again."""
 
     def fill(
         self,
@@ -67,6 +70,8 @@ class Order:
         It goes on where an earlier run of the very same has left off. `opened` is asked when the study has been read.
         """
         job = prepare(self.bundle, study, self.settings, series=self.series)
+        if self.replay is not None:
+            self.replay.check_input(job.source)
         truth = None if self.reference is None else read_reference(self.reference, job.source)
         self.outputs.check(job.source)
         needed = self.outputs.bytes_needed(job.source.volume.grid) + job.journal_bytes
@@ -77,5 +82,7 @@ class Order:
                 audience.resumed(len(journal.past.finished))
             with audience.watching(job) as watch:
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
+        if self.replay is not None:
+            self.replay.check_voxels(result)
         result.write(folder, self.command, self.outputs, truth)
         return result

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mrct_runtime import __version__
 from mrct_runtime.dicom.frames import instance_name
+from mrct_runtime.voxels import voxel_digests
 
 if TYPE_CHECKING:
+    from mrct_runtime.dicom.reading import Series
     from mrct_runtime.manifest import Manifest
     from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
@@ -67,11 +69,13 @@ def _content(result: Result, command: Sequence[str]) -> dict[str, Any]:
             **told_of_sampling(result.sampler, sampling, result.model.manifest, result.started),
             "batch": sampling.batch,
         },
+        "settings": result.settings,
+        "voxels": voxel_digests(result.mean_hu, result.std_hu),
         "uncertainty": told_of_uncertainty(result.uncertainty),
         "model": _model(result),
         "engine": asdict(result.backend),
         "input": {
-            **_input_digest(result),
+            **input_digest(result.source),
             "slices": shape[0],
             "rows": shape[1],
             "columns": shape[2],
@@ -134,9 +138,8 @@ def told_of_uncertainty(uncertainty: Uncertainty) -> dict[str, Any]:
     }
 
 
-def _input_digest(result: Result) -> dict[str, str]:
+def input_digest(source: Series) -> dict[str, str]:
     """sha256 of the volume, or over the sorted instance UIDs: tells whether two runs had the same input, and nothing else of it."""
-    source = result.source
     if not source.headers:
         return {"volume_sha256": source.uid}
     uids = sorted(instance_name(header) for header in source.headers)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,8 @@ class Result:
     seconds: Mapping[str, float]
     started: Started | None = None
     """Where samples started, None for pure noise."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What was asked for, as run.json has it."""
 
     def __post_init__(self) -> None:
         for name, volume in (("mean", self.mean_hu), ("standard deviation", self.std_hu)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +132,18 @@ class Settings:
     def target_of(self, bundle: Bundle) -> Target:
         """Where the bundle's network is to run, with the batch of the sampling."""
         return replace(self.target, batch=self.sampling(bundle, "").batch)
+
+    def record(self) -> dict[str, Any]:
+        """The settings as JSON has them; a warm start's network is told by its digest."""
+        warm = self.warm_start
+        record = {each.name: getattr(self, each.name) for each in fields(self)}
+        return record | {
+            "options": dict(self.options),
+            "target": asdict(self.target),
+            "warm_start": None
+            if warm is None
+            else {"bundle_sha256": warm.bundle.sha256, "sigma": warm.sigma},
+        }
 
     def notes(self, bundle: Bundle) -> tuple[str, ...]:
         """What is to be told of the choice: that the bundle has no preset for the sampler, where none was made."""
@@ -298,6 +310,7 @@ class Job:
                 *self._doubts(),
             ),
             seconds=seconds,
+            settings=self.settings.record(),
         )
 
     def journal(self, folder: Path, engine: Engine) -> Journal:

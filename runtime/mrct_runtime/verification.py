@@ -48,10 +48,10 @@ def verify(folder: Path) -> Verification:
     )
 
 
-def load_run(folder: Path) -> dict[str, Any]:
-    """The run.json of a result, as it was written."""
+def load_run(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """The run.json of a result, or a copy of that name, as it was written."""
     try:
-        content = json.loads((folder / RUN).read_text("utf-8"))
+        content = json.loads((folder / (name or RUN)).read_text("utf-8"))
     except FileNotFoundError as error:
         raise NoInputError(
             f"no {RUN} there: name the folder of a result, as mrct-infer writes it"

@@ -41,11 +41,16 @@ WORKING = {
     "calibrate": "BUNDLE DATA --split SPLIT --samplers em --mc 2 --device cpu",
     "tune": "BUNDLE DATA --out out --split SPLIT --samplers em --device cpu",
     "check": "DATA",
+    "merge": "OUTS --studies STUDIES --json out.json",
     "verify": "RESULT --json out.json",
     "doctor": "BUNDLE --json out.json",
     "bench": "BUNDLE --checkpoint RUN --json out.json --png out.png --quick; BUNDLE --compare OLD --quick",
     "phantom": "out --subjects 1 --size 32 --slices 2",
 }
+
+
+# It runs until it is told to stop; its wrong words are tried in tests/cli/test_serve.py.
+SERVING = {"serve"}
 
 
 def path_words(name):
@@ -235,7 +240,18 @@ def right(tmp_path_factory):
         "RUN": folder / "run",
         "RESULT": result.save(folder / "result"),
         "OLD": folder / "old.json",
+        "STUDIES": study.parent / "studies",
+        "OUTS": _outs(folder, bundle),
     }
+
+
+def _outs(folder, bundle):
+    """The results of a folder of one study."""
+    write_mr_study(folder / "studies/a")
+    words = [folder / "studies", folder / "outs", "--all", "--bundle", bundle, "--steps", 20]
+    infer = main.load("infer")
+    assert boundary.run(infer, "mrct-infer", [*map(str, words), "--mc", "2", "--quiet"]) == 0
+    return folder / "outs"
 
 
 @pytest.fixture(autouse=True)
@@ -369,7 +385,7 @@ def test_an_unknown_option_and_a_missing_argument_are_refused(name, work, capsys
 
 
 def test_every_path_of_every_command_is_walked():
-    assert WORKING.keys() == main.COMMANDS.keys(), "add the command, with words that work"
+    assert WORKING.keys() | SERVING == main.COMMANDS.keys(), "add the command, with words that work"
     for name, words in WORKING.items():
         for parameter in main.load(name).params:
             if isinstance(parameter.type, PathType) and isinstance(parameter, click.Option):
