@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,13 +36,14 @@ class Reservation:
     def claim(cls, target: Path, *, wait: bool = False) -> Self:
         """The target's, where wished after waiting for the process that has it; else OutputError names that process.
 
-        OSError where the folder cannot be made.
+        OSError where the folder cannot be made, OutputError where what stands in its place is not this user's own folder.
         """
         folder = target.with_name(f".{target.name}.work")
         parents = missing_parents(target.parent)
         try:
             while True:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _refuse_foreign(folder)
                 lock = _locked(folder / _LOCK, target, wait=wait)
                 if lock is not None:
                     return cls(target, folder, parents, lock)
@@ -58,6 +60,18 @@ class Reservation:
     def leave(self) -> None:
         """Gives the folder up as it is, for the next process to go on in."""
         os.close(self.lock)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """OutputError where the folder is a link or another user's: where many may write, anybody can have put it there."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{folder} is a link where a folder of mrct's own belongs; remove it")
+    if found.st_uid != os.geteuid():
+        raise OutputError(
+            f"{folder} belongs to user {found.st_uid}, not to {os.geteuid()} who runs this; "
+            "name another output folder"
+        )
 
 
 def _locked(path: Path, target: Path, *, wait: bool) -> int | None:

@@ -106,6 +106,23 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path):
     assert (tmp_path / "victim").read_text() == "mine"
 
 
+def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path):
+    (tmp_path / "victim/output").mkdir(parents=True)
+    (tmp_path / ".out.work").symlink_to(tmp_path / "victim")
+    with pytest.raises(OutputError, match="is a link where a folder of mrct's own belongs"):
+        Reservation.claim(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "victim").iterdir()] == ["output"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's folder")
+def test_another_user_s_folder_is_not_worked_in(tmp_path):
+    (tmp_path / ".out.work").mkdir(mode=0o777)
+    os.chown(tmp_path / ".out.work", 12345, -1)
+    with pytest.raises(OutputError, match="belongs to user 12345"):
+        Reservation.claim(tmp_path / "out")
+    assert list((tmp_path / ".out.work").iterdir()) == []
+
+
 def test_a_holder_that_says_nothing_is_another_process(holder, tmp_path):
     (tmp_path / ".out.work/lock").write_text("")
     with pytest.raises(OutputError, match="being written by another process"):

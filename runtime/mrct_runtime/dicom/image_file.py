@@ -19,6 +19,9 @@ from mrct_runtime.dicom.header import number, numbers, text
 # Larger matrices are no MR or CT, but a claim that would fill the memory.
 MAX_PIXELS = 4096 * 4096
 
+# Its lowest value is white: what is dark in the signal would be taken for bright.
+_NEGATIVE = "MONOCHROME1"
+
 UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 SINGLE_FRAME = frozenset({MRImageStorage, CTImageStorage})
 
@@ -127,6 +130,8 @@ def _fault(header: Dataset) -> str:
         return f"{frame_count(header)} frames of {rows} x {columns} pixels, more than can be held"
     if (number(header, "SamplesPerPixel") or 1) != 1:
         return "a colour picture"
+    if text(header, "Modality") == "MR" and text(header, "PhotometricInterpretation") == _NEGATIVE:
+        return "a negative (MONOCHROME1); export it as MONOCHROME2"
     return ""
 
 

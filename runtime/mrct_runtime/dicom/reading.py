@@ -97,6 +97,10 @@ def read_series(group: SeriesGroup) -> Series:
     """The group as a volume, slices in order along the normal; irregular geometry or unreadable pixels are refused."""
     order, grid = stacked(group)
     array = pixels(group, order)
+    if len({text(header, "PatientID") for header in group.headers}) > 1:
+        raise SeriesError(
+            f"{group}: images of more than one PatientID in one series; export one alone"
+        )
     frames = {text(header, "FrameOfReferenceUID") for header in group.headers}
     if len(frames) > 1:
         raise SeriesError(

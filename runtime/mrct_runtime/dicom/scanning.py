@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom import Dataset
+
 from mrct_runtime.dicom.grouping import SeriesGroup, grouped
 from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.image_file import NoImage, Unusable, images_in
@@ -34,7 +36,7 @@ def scan(folder: Path | str) -> Scan:
     unusable: list[Unusable] = []
     images: list[Image] = []
     others: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: dict[str, list[str]] = {}
     with silenced():
         for path in dicom_files(root):
             found = images_in(path)
@@ -43,14 +45,22 @@ def scan(folder: Path | str) -> Scan:
             elif isinstance(found, NoImage):
                 others[found.kind] += 1
             elif (uid := text(found[0], "SOPInstanceUID")) not in seen:
-                # The same instance twice is a copy of the file, not a second slice.
-                seen.add(uid)
+                seen[uid] = _places(found)
                 images += [Image(path, header) for header in found]
+            # The same instance twice is a copy of the file, not a second slice.
+            elif seen[uid] != _places(found):
+                series = text(found[0], "SeriesInstanceUID")
+                unusable.append(Unusable(path.name, series, "another image under the same UID"))
         if not (images or unusable or others):
             raise NoInputError(
                 f"{root.name or root}: no DICOM files; name the folder of a DICOM study"
             )
         return Scan(grouped(images), tuple(unusable), dict(sorted(others.items())))
+
+
+def _places(headers: list[Dataset]) -> list[str]:
+    """Where the images of a file lie: what no two of one UID differ in, however often they were sent and stored."""
+    return [text(header, "ImagePositionPatient") for header in headers]
 
 
 def dicom_files(root: Path, *, deep: bool = True) -> Iterator[Path]:

@@ -94,7 +94,10 @@ class Reception:
             self._refuse(event, why, sop_class=shown)
 
     def closed(self, event: Any) -> None:
-        """Removes the half of an instance that a broken association left, and tells of it."""
+        """Ends the wait for a request that cannot come; removes the half of an instance that was left, and tells of it."""
+        if event.assoc.requestor.primitive is None:
+            # the thread would wait for all of association_s, and hold the place of a peer
+            event.assoc.dul.to_user_queue.put(None)
         half = getattr(event.assoc.dimse.message, "_data_set_file", None)
         if half is not None:
             half.close()

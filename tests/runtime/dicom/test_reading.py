@@ -86,6 +86,16 @@ def test_two_frames_of_reference_are_refused(tmp_path):
         read_study(tmp_path)
 
 
+def test_two_patients_in_one_series_are_refused(tmp_path):
+    def mixed_up(index, image):
+        image.PatientID = f"{CANARY}-{index // 5}"
+
+    write_series(tmp_path, GRID, per_slice=mixed_up)
+    with pytest.raises(SeriesError, match="more than one PatientID") as refused:
+        read_study(tmp_path)
+    assert CANARY not in str(refused.value)
+
+
 def test_pixels_cut_short_are_noticed(tmp_path):
     paths = write_series(tmp_path, GRID)
     paths[2].write_bytes(paths[2].read_bytes()[:-40])

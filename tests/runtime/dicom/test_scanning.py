@@ -6,7 +6,8 @@ from pydicom import dcmread, dcmwrite
 from pydicom.uid import EnhancedMRImageStorage, SecondaryCaptureImageStorage
 
 from mrct_runtime.dicom import scan
-from mrct_runtime.errors import NoInputError
+from mrct_runtime.dicom.reading import read_study
+from mrct_runtime.errors import InputRejectedError, NoInputError
 
 GRID = make_grid((4, 8, 10))
 
@@ -47,6 +48,19 @@ def test_a_copy_of_a_file_is_no_second_slice(tmp_path):
     assert len(group.headers) == 4
 
 
+def test_another_slice_under_the_uid_of_one_is_no_copy(tmp_path):
+    def without_a_uid_of_its_own(index, image):
+        if index >= 2:
+            image.SOPInstanceUID = "1.2.3"
+
+    # the last slice would be lost, and leave no gap
+    write_series(tmp_path, GRID, per_slice=without_a_uid_of_its_own)
+    found = scan(tmp_path)
+    assert [u.reason for u in found.unusable] == ["another image under the same UID"]
+    with pytest.raises(InputRejectedError, match="another image under the same UID"):
+        read_study(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("keyword", "value"),
     [
@@ -80,6 +94,7 @@ def test_rounded_orientations_are_one_stack(tmp_path):
         ({"ImageOrientationPatient": ["1", "0", "0", "1", "0", "0"]}, "is none"),
         ({"NumberOfFrames": "3"}, "multi-frame"),
         ({"SOPClassUID": EnhancedMRImageStorage}, "frames are not described"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, "a negative"),
         ({"SamplesPerPixel": 3}, "colour"),
         ({"StudyInstanceUID": None}, "lacks StudyInstanceUID"),
         ({"Rows": 60000, "Columns": 60000}, "60000 x 60000"),

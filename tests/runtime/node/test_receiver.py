@@ -216,6 +216,18 @@ def test_a_flood_of_bare_connections_is_cut_off_and_times_out(spool):
             one.close()
 
 
+@pytest.mark.parametrize("sent", [b"", b"\x01\x00\x00\x00\x01\x00abc"])
+def test_connections_that_were_closed_without_a_request_hold_nobody_s_place(sent, spool):
+    settings = quiet(spool, limits={"associations": 2})
+    with running(settings):
+        # as a monitor does that looks whether the port is open
+        for _ in range(10):
+            with socket.create_connection((ADDRESS, settings.port)) as raw:
+                raw.sendall(sent)
+        assert wait(lambda: not any("Acceptor" in t.name for t in threading.enumerate()), 10)
+        assert echo(settings) == STORED
+
+
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 1 << 21])
 def test_a_unit_that_announces_too_many_bytes_is_cut_off(length, spool):
     settings = quiet(spool)
