@@ -90,12 +90,16 @@ def mr_groups(groups: Sequence[SeriesGroup]) -> list[SeriesGroup]:
     return found
 
 
+_NAMED_STUDIES = 3
+
+
 def refuse_several_studies(groups: Sequence[SeriesGroup]) -> None:
     """SeriesError where MR of several studies lies together: one of them may be another patient, or years old."""
     uids = sorted({group.study_uid for group in groups if group.modality == "MR"})
     if len(uids) > 1:
+        more = f" and {len(uids) - _NAMED_STUDIES} more" if len(uids) > _NAMED_STUDIES else ""
         raise SeriesError(
-            f"{len(uids)} MR studies in one folder, of the UIDs {', '.join(uids)}; "
+            f"{len(uids)} MR studies in one folder, of the UIDs {', '.join(uids[:_NAMED_STUDIES])}{more}; "
             "name the folder of one, or a series with --series"
         )
 

@@ -179,6 +179,14 @@ def test_two_studies_in_one_folder_are_not_mixed(tmp_path):
     assert read_study(tmp_path, series="1").number == 1
 
 
+def test_of_many_studies_in_one_folder_a_few_are_named(tmp_path):
+    for k in range(5):
+        elements = {"StudyInstanceUID": f"1.2.{k}", "SeriesInstanceUID": f"1.3.{k}"}
+        write_series(tmp_path / str(k), GRID, elements=elements)
+    with pytest.raises(SeriesError, match=r"of the UIDs 1\.2\.0, 1\.2\.1, 1\.2\.2 and 2 more"):
+        read_study(tmp_path)
+
+
 def test_a_missing_slice_of_a_real_study_is_refused(shared_data, tmp_path):
     (folder,) = (shared_data / "prostatex_mr_dicom" / "ProstateX").rglob("4.*")
     for number, path in enumerate(sorted(folder.glob("*.dcm"))):
