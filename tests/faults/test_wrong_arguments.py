@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
-from mr_study import write_mr_study
+from mr_study import SHAPE, write_mr_study
 from paired_sets import write_synthrad
 from tiny_bundle import write_tiny_bundle
 from training_run import METHODS, recipe
@@ -18,7 +19,10 @@ from unprivileged import permissions_count
 from mrct_cli import boundary, main
 from mrct_cli.paths import PathType
 from mrct_runtime.bundle import Bundle
+from mrct_runtime.dicom import read_study
+from mrct_runtime.nifti import write_nifti
 from mrct_runtime.process import Direct
+from mrct_runtime.volume import Volume
 from mrct_train.checkpoint import Checkpoint, Progress, build_network, save
 from mrct_train.data import DataSummary
 
@@ -34,14 +38,14 @@ FAULTS = CODES - {0, 1, 130, 143}
 SECONDS = 20
 # Words that work, names in capitals being paths below; each path is made wrong in its turn.
 WORKING = {
-    "infer": "STUDY out --bundle BUNDLE --steps 20 --mc 2 --sampler em --warm-start DIRECT",
+    "infer": "STUDY out --bundle BUNDLE --steps 20 --mc 2 --sampler em --warm-start DIRECT --reference REFERENCE",
     "train": "DATA out --config RECIPE --cache cache --steps 1 --device cpu",
     "export": "RUN out.mrct --presets PRESETS --fp16 --audit DATA",
     "eval": "BUNDLE DATA --out out --split SPLIT --samplers em --steps 2 --mc 2 --device cpu",
     "calibrate": "BUNDLE DATA --split SPLIT --samplers em --mc 2 --device cpu",
     "tune": "BUNDLE DATA --out out --split SPLIT --samplers em --device cpu",
     "check": "DATA",
-    "merge": "OUTS --studies STUDIES --json out.json",
+    "merge": "OUTS --studies STUDIES; OUTS --json out.json",
     "verify": "RESULT --json out.json",
     "doctor": "BUNDLE --json out.json",
     "bench": "BUNDLE --checkpoint RUN --json out.json --png out.png --quick; BUNDLE --compare OLD --quick",
@@ -240,9 +244,18 @@ def right(tmp_path_factory):
         "RUN": folder / "run",
         "RESULT": result.save(folder / "result"),
         "OLD": folder / "old.json",
+        "REFERENCE": _reference(folder, study),
         "STUDIES": study.parent / "studies",
         "OUTS": _outs(folder, bundle),
     }
+
+
+def _reference(folder, study):
+    """A CT of water on the study's grid."""
+    write_nifti(
+        Volume(np.zeros(SHAPE, np.float32), read_study(study).volume.grid), folder / "ct.nii.gz"
+    )
+    return folder / "ct.nii.gz"
 
 
 def _outs(folder, bundle):
@@ -309,7 +322,10 @@ FAULTLESS = {
     *(("RECIPE", empty_file), ("cache", full_folder), ("train-out", full_folder)),
 }
 # The line has the name of the wrong path, or else one of these.
-SAID = re.compile(r"wrong-|an empty path|the presets are empty|run\.json|subjects cannot be used")
+SAID = re.compile(
+    r"wrong-|an empty path|the presets are empty|run\.json|subjects cannot be used|reference"
+    r"|no studies there|studies have no result|no such folder, or not readable|nothing of mrct-infer --all there"
+)
 
 
 def cases():
@@ -388,5 +404,8 @@ def test_every_path_of_every_command_is_walked():
     assert WORKING.keys() | SERVING == main.COMMANDS.keys(), "add the command, with words that work"
     for name, words in WORKING.items():
         for parameter in main.load(name).params:
+            # a replay has the settings of its run; what is wrong with it is tried in tests/cli/test_replay.py
+            if parameter.name == "replay_path":
+                continue
             if isinstance(parameter.type, PathType) and isinstance(parameter, click.Option):
                 assert set(parameter.opts) & set(words.split()), (name, parameter.opts)
