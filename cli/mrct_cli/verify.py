@@ -36,8 +36,7 @@ def verify(out: Path, json_file: Path | None) -> None:
             click.echo(f"{word:8} {name}", err=True)
     if not found.intact:
         wrong = len(found.missing) + len(found.changed) + len(found.added)
-        raise InputRejectedError(
-            f"{wrong} files are not as the run wrote them; make the result again"
-        )
+        files = "1 file is" if wrong == 1 else f"{wrong} files are"
+        raise InputRejectedError(f"{files} not as the run wrote them; make the result again")
     if str(json_file) != "-":
         click.echo(f"{len(found.written)} files are as they were written")

@@ -82,6 +82,7 @@ class Order:
                 audience.resumed(len(journal.past.finished))
             with audience.watching(job) as watch:
                 result = job.run(engine, watch.batch_finished, watch.evaluated, journal)
+        result = result.doubting(truth)
         if self.replay is not None:
             self.replay.check_voxels(result)
         result.write(folder, self.command, self.outputs, truth)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrct_runtime.machine import processor
 from mrct_runtime.report import versions
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def identity(job: Job, engine: Engine, plan: Sampling) -> str:
         "started": None if job.started is None else asdict(job.started),
         "raw": settings.raw_uncertainty,
         "engine": asdict(engine.backend),
+        "processor": processor(),
         "images": engine.max_batch,
         "grid": job.source.volume.grid.affine.tolist(),
     }

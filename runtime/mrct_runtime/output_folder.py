@@ -87,6 +87,10 @@ class OutputFolder:
 
     def _clear(self) -> None:
         """Undoes what a killed process had begun, and brings back what it had moved away last."""
+        if self._replaced.is_dir():
+            # an empty folder that somebody made there meanwhile is no output
+            with suppress(OSError):
+                self.target.rmdir()
         self._bring_back()
         for left in (self.partial, self._replaced):
             shutil.rmtree(left, ignore_errors=True)

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 CAPTION = "SYNTHETIC CT - RESEARCH USE ONLY"
 _TILE_PIXELS = 160
+_LETTERS = (
+    ("R", 0.01, 0.5, "left", "center"),
+    ("L", 0.99, 0.5, "right", "center"),
+    ("A", 0.5, 0.99, "center", "top"),
+    ("P", 0.5, 0.01, "center", "bottom"),
+)
+_LETTER = "#ffd84d"
 _DPI = 110
 
 
@@ -74,11 +81,13 @@ def write_montage(mean_hu: Volume, std_hu: Volume, path: Path | BytesIO) -> None
     axes = figure.subplots(1, 2)
     aspect = mean_hu.grid.spacing_mm[1] / mean_hu.grid.spacing_mm[2]
     low, high = limits = (-250.0, 750.0)
-    _show(axes[0], _tiles(mean_hu.array), f"mean [{low:.0f}, {high:.0f}] HU", limits, aspect)
-    spread = _spread(std_hu.array)
-    _show(axes[1], _tiles(std_hu.array), "standard deviation", spread, aspect, "viridis")
+    title = f"mean [{low:.0f}, {high:.0f}] HU"
+    _show(axes[0], _tiles(mean_hu.array), title, limits, aspect, lettered=False)
+    tiles, spread = _tiles(std_hu.array), _spread(std_hu.array)
+    _show(axes[1], tiles, "standard deviation", spread, aspect, "viridis", lettered=False)
     figure.colorbar(axes[1].images[0], ax=axes[1], label="HU", shrink=0.8)
-    _save(figure, f"{mean_hu.array.shape[0]} slices, the first at the upper left", path)
+    what = f"{mean_hu.array.shape[0]} slices from the feet up, each with the patient's right on the left"
+    _save(figure, what, path)
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -95,8 +104,13 @@ def _show(
     limits: tuple[float, float],
     aspect: float,
     colours: str = "gray",
+    *,
+    lettered: bool = True,
 ) -> None:
     ax.imshow(image, cmap=colours, vmin=limits[0], vmax=limits[1], aspect=aspect)
+    # canonical rows and columns run to the patient's back and left
+    for letter, x, y, across, up in _LETTERS if lettered else ():
+        ax.text(x, y, letter, transform=ax.transAxes, ha=across, va=up, fontsize=9, color=_LETTER)
     ax.set_title(title, fontsize=10)
     ax.set_axis_off()
 

@@ -111,8 +111,13 @@ class Result:
         truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
             folder.require(wanted.bytes_needed(self.mean_hu.grid))
-            self.write(folder, outputs=wanted, reference=truth)
+            self.doubting(truth).write(folder, outputs=wanted, reference=truth)
             return folder.commit()
+
+    def doubting(self, reference: Reference | None) -> Result:
+        """The result, warned of what speaks against a true CT that is to be compared with it."""
+        doubts = () if reference is None else reference.doubts
+        return replace(self, warnings=(*self.warnings, *doubts))
 
     def write(
         self,

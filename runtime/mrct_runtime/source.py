@@ -22,6 +22,10 @@ def read_source(path: Path | str, *, series: str | None = None) -> Series:
     """The study's axial T2w series (`read_study`), or the volume of a NIfTI or MetaImage file."""
     path = Path(path)
     found = ending(path.name)
+    if not found and path.is_file():
+        raise NoInputError(
+            f"a file, and none of {', '.join(READERS)}: name one of these or the folder of a DICOM study"
+        )
     if not found or path.is_dir():
         return read_study(path, series=series)
     if series is not None:

@@ -28,6 +28,8 @@ def test_a_call_that_does_not_come_back_is_left_after_the_grace(sent, code):
         [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert child.stdout.readline() == "busy\n"
+    # the call comes after the line
+    time.sleep(0.5)
     started = time.monotonic()
     child.send_signal(sent)
     _, told = child.communicate(timeout=30)

@@ -139,8 +139,9 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("made_meanwhile", [False, True])
 def test_an_earlier_output_that_could_not_be_moved_back_is_found_by_the_next_run(
-    tmp_path, monkeypatch
+    made_meanwhile, tmp_path, monkeypatch
 ):
     old = tmp_path / "out"
     old.mkdir()
@@ -158,6 +159,8 @@ def test_an_earlier_output_that_could_not_be_moved_back_is_found_by_the_next_run
             folder.commit()
     assert not old.exists()
     monkeypatch.setattr(Path, "replace", rename)
+    if made_meanwhile:
+        old.mkdir()
     with OutputFolder.claim(old, replaces="run.json"):
         assert (old / "run.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -107,6 +107,12 @@ def test_a_file_that_cannot_be_translated_is_refused_without_its_name(mr, tmp_pa
         read_source(tmp_path / "patient-7.nii")
 
 
+def test_a_file_of_no_kind_that_is_read_is_said_to_be_one(tmp_path):
+    (tmp_path / "patient-7.txt").write_text("text")
+    with pytest.raises(NoInputError, match=r"^a file, and none of \.nii\.gz, \.nii, \.mha, \.mhd"):
+        read_source(tmp_path / "patient-7.txt")
+
+
 def test_skew_axes_are_refused(tmp_path):
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     affine[1, 2] = 3 * np.tan(np.radians(10))

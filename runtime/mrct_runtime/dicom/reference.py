@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from mrct_runtime.volume_files import READERS, ending
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """HU [S, H, W] on the MR's own grid, where they are shown there, and whether they had to be resampled."""
+    """HU [S, H, W] on the MR's own grid, where they are shown there, and whether they had to be resampled.
+
+    `doubts` are warnings: whether it is a CT of this patient cannot be seen from its voxels.
+    """
 
     hu: NDArray[Any]
     shown: NDArray[np.bool_]
     resampled: bool
+    doubts: tuple[str, ...] = ()
 
 
 def read_reference(folder: Path | str, mr: Series) -> Reference:
@@ -35,7 +40,8 @@ def read_reference(folder: Path | str, mr: Series) -> Reference:
     """
     path = Path(folder)
     if (kind := ending(path.name)) and path.is_file():
-        return _on_grid(READERS[kind](path), mr)
+        doubt = "the reference is a volume's file, which does not say whose CT it is"
+        return replace(_on_grid(READERS[kind](path), mr), doubts=(doubt,))
     found = scan(folder)
     cts = [group for group in found.groups if _may_be(group)]
     if not cts:
@@ -47,7 +53,13 @@ def read_reference(folder: Path | str, mr: Series) -> Reference:
         raise InputRejectedError(
             f"{len(lost)} image files of the reference CT cannot be used, the first is {lost[0].reason}; repair or take out"
         )
-    return _on_grid(series.volume, mr)
+    return replace(_on_grid(series.volume, mr), doubts=tuple(_doubts(series, mr)))
+
+
+def _doubts(ct: Series, mr: Series) -> Iterator[str]:
+    ids = {text(header, "PatientID") for series in (ct, mr) for header in series.headers[:1]}
+    if len(ids - {""}) > 1:
+        yield "the reference CT has another PatientID than the MR: is it of the same patient?"
 
 
 def _fitting(cts: list[SeriesGroup], mr: Series) -> Series:

@@ -56,6 +56,17 @@ def test_a_ct_in_a_file_lies_where_the_file_says(ending, mr, tmp_path):
     found = read_reference(tmp_path / f"ct{ending}", mr)
     assert np.array_equal(found.hu, hu)
     assert not found.resampled
+    assert found.doubts == ("the reference is a volume's file, which does not say whose CT it is",)
+
+
+def test_a_ct_of_another_patient_id_is_doubted(mr, tmp_path):
+    write_ct(tmp_path / "same", GRID)
+    assert not read_reference(tmp_path / "same", mr).doubts
+    write_ct(tmp_path / "other", GRID, elements={"PatientID": "another"})
+    (doubt,) = read_reference(tmp_path / "other", mr).doubts
+    assert doubt.startswith("the reference CT has another PatientID")
+    assert "another " in doubt
+    assert CANARY not in doubt
 
 
 def test_no_frame_of_reference_is_not_one_that_is_shared(mr, tmp_path):
