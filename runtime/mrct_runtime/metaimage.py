@@ -33,8 +33,8 @@ def read_metaimage(path: Path) -> Volume:
     return Volume(array, Grid(affine, array.shape))
 
 
-def write_metaimage(volume: Volume, path: Path) -> None:
-    """The volume in float32 (labels in uint8), compressed; needs SimpleITK."""
+def write_metaimage(volume: Volume, path: Path, notice: str = "") -> None:
+    """The volume in float32 (labels in uint8), compressed, with the notice as its comment; needs SimpleITK."""
     itk = simple_itk(f"{path.name}: writing MetaImage")
     kind = np.uint8 if volume.array.dtype == bool else np.float32
     image = itk.GetImageFromArray(volume.array.astype(kind, copy=False))
@@ -42,6 +42,8 @@ def write_metaimage(volume: Volume, path: Path) -> None:
     image.SetSpacing(grid.spacing_mm[::-1].tolist())
     image.SetDirection(grid.directions[:, ::-1].ravel().tolist())
     image.SetOrigin(grid.affine[:3, 3].tolist())
+    if notice:
+        image.SetMetaData("Comment", notice)
     try:
         itk.WriteImage(image, str(path), useCompression=True)
     except RuntimeError as error:

@@ -22,8 +22,11 @@ def ras_affine(volume: Volume) -> FloatArray:
     return np.asarray(LPS_TO_RAS @ volume.grid.affine[:, [2, 1, 0, 3]], dtype=np.float64)
 
 
-def write_nifti(volume: Volume, path: Path | str) -> None:
-    """The volume in float32 (labels keep their type) with both NIfTI transforms set to scanner coordinates in mm."""
+def write_nifti(volume: Volume, path: Path | str, notice: str = "") -> None:
+    """The volume in float32 (labels keep their type) with both NIfTI transforms set to scanner coordinates in mm.
+
+    `notice` is the header's description, at most 79 characters of ASCII.
+    """
     import nibabel
 
     array = volume.array
@@ -32,6 +35,7 @@ def write_nifti(volume: Volume, path: Path | str) -> None:
     affine = ras_affine(volume)
     image: Any = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
+    image.header["descrip"] = notice
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     try:

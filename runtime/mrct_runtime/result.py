@@ -11,7 +11,7 @@ import numpy as np
 
 from mrct_runtime import __version__
 from mrct_runtime.departures import Given
-from mrct_runtime.dicom.derived import Derivation
+from mrct_runtime.dicom.derived import SYNTHETIC, UNCERTAINTY, Derivation
 from mrct_runtime.dicom.parametric_map import write_parametric_map
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.reference import Reference, read_reference
@@ -146,8 +146,8 @@ class Result:
         if shown.source.headers:
             shown.write_dicom(folder, outputs)
         ending = shown.source.volumes
-        WRITERS[ending](shown.mean_hu, folder / f"{MEAN}{ending}")
-        WRITERS[ending](shown.std_hu, folder / f"{STD}{ending}")
+        WRITERS[ending](shown.mean_hu, folder / f"{MEAN}{ending}", SYNTHETIC)
+        WRITERS[ending](shown.std_hu, folder / f"{STD}{ending}", UNCERTAINTY)
         mean, std = shown.mean_hu.canonical(), shown.std_hu.canonical()
         write_slice(shown.source.volume.canonical(), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)

@@ -19,7 +19,7 @@ READERS: Final[Mapping[str, Callable[[Path], Volume]]] = MappingProxyType(
         ".mhd": read_metaimage,
     }
 )
-WRITERS: Final[Mapping[str, Callable[[Volume, Path], None]]] = MappingProxyType(
+WRITERS: Final[Mapping[str, Callable[[Volume, Path, str], None]]] = MappingProxyType(
     {".nii.gz": write_nifti, ".mha": write_metaimage}
 )
 

@@ -64,7 +64,7 @@ def test_the_noise_is_that_of_the_volume_not_of_its_file(mr, tmp_path):
 def test_a_volume_becomes_volumes_in_its_own_format_and_no_dicom(ending, bundle, tmp_path):
     study = write_mr_study(tmp_path / "study")
     source = read_study(study).volume
-    WRITERS[ending](source, tmp_path / f"mr{ending}")
+    WRITERS[ending](source, tmp_path / f"mr{ending}", "")
     options = {"steps": 20}
     of_file = bundle.translate(tmp_path / f"mr{ending}", sampler="em", mc=2, options=options)
     out = of_file.save(tmp_path / "out")
@@ -74,6 +74,9 @@ def test_a_volume_becomes_volumes_in_its_own_format_and_no_dicom(ending, bundle,
     }
     image = sitk.ReadImage(str(out / f"sct{ending}"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), of_file.mean_hu.array)
+    content = (out / f"sct{ending}").read_bytes()
+    head = gzip.decompress(content)[:348] if "nii" in ending else content[:1000]
+    assert b"SYNTHETIC CT - RESEARCH USE ONLY" in head
     corner = [n - 1 for n in reversed(source.grid.shape)]
     last = np.subtract(source.grid.shape, 1)
     np.testing.assert_allclose(

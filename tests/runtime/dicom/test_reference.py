@@ -52,7 +52,7 @@ def test_a_ct_in_the_frame_of_reference_is_resampled_to_the_mrs_grid(mr, tmp_pat
 @pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
 def test_a_ct_in_a_file_lies_where_the_file_says(ending, mr, tmp_path):
     hu = ramp(GRID).astype(np.float32) - 1024
-    WRITERS[ending](Volume(hu, GRID), tmp_path / f"ct{ending}")
+    WRITERS[ending](Volume(hu, GRID), tmp_path / f"ct{ending}", "")
     found = read_reference(tmp_path / f"ct{ending}", mr)
     assert np.array_equal(found.hu, hu)
     assert not found.resampled
