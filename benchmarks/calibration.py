@@ -36,8 +36,8 @@ from mrct_runtime.evaluation.fitting import fit, fit_scale
 from mrct_runtime.evaluation.recalibration import WHOLE, Recalibration
 from mrct_runtime.evaluation.voxels import body_voxels
 from mrct_runtime.paired import Pair, Preparation, Subject
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import Moments
-from mrct_runtime.translate import Settings
 from mrct_runtime.volume import Grid, Volume
 from mrct_train.phantom import GridSpec, generate_subject
 

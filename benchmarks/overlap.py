@@ -24,7 +24,8 @@ import highdicom, matplotlib.figure, nibabel
 import onnxruntime
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.engines.wrapped import WrappedEngine
-from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import prepare
 
 bundle, study, wait, staged = Bundle.load(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4] == "stages"
 real = Bundle.open_engine

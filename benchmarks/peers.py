@@ -28,8 +28,8 @@ from mrct_runtime.evaluation.contestants import Contestant
 from mrct_runtime.evaluation.scoring import Ruler, mean_std_hu
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import Moments, synthesize
-from mrct_runtime.translate import Settings
 
 Loop: TypeAlias = Callable[[Any, Any, Any, "list[Any]"], Any]
 """(eps(x, t), process, prior [B, 1, H, W], the noise of each step) -> samples, all torch tensors."""

@@ -73,7 +73,7 @@ def calibrate(
     from mrct_export.bundle_writer import rewrite
     from mrct_runtime.bundle import MODEL, Bundle
     from mrct_runtime.evaluation.runner import Evaluator, Plan
-    from mrct_runtime.translate import Settings
+    from mrct_runtime.settings import Settings
 
     bundle = Bundle.load(bundle_path)
     plan = Plan(

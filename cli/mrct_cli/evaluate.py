@@ -123,7 +123,7 @@ def _plan(context: click.Context) -> Plan:
     from mrct_runtime.evaluation.metrics import SYNTHRAD_2023, SYNTHRAD_2025, HuRange
     from mrct_runtime.evaluation.runner import Plan
     from mrct_runtime.evaluation.scoring import Ruler
-    from mrct_runtime.translate import Settings
+    from mrct_runtime.settings import Settings
 
     options = context.params
     settings = Settings(

@@ -164,7 +164,8 @@ def infer(
     from mrct_runtime.many.studies import refuse_the_study, study_name
     from mrct_runtime.replaying import Replay
     from mrct_runtime.result import REPORT, claim
-    from mrct_runtime.translate import Settings, open_meanwhile, prepare
+    from mrct_runtime.settings import Settings
+    from mrct_runtime.translate import open_meanwhile, prepare
 
     asked = many(context)
     teller = Teller(quiet)

@@ -17,10 +17,10 @@ from mrct_runtime.errors import StudiesFailedError, UsageError
 
 if TYPE_CHECKING:
     from mrct_runtime.filling import Order
+    from mrct_runtime.job import Job
     from mrct_runtime.many.batch import Batch
     from mrct_runtime.many.outcome import Outcome
     from mrct_runtime.many.studies import Study
-    from mrct_runtime.translate import Job
 
 
 def translate_many(

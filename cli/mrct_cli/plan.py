@@ -12,7 +12,7 @@ from mrct_runtime.samplers import adapts
 
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
-    from mrct_runtime.translate import Job
+    from mrct_runtime.job import Job
 
 
 def plan_lines(job: Job) -> Iterator[str]:

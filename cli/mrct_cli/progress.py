@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from mrct_runtime.arrays import Array, Time
+    from mrct_runtime.job import Job
     from mrct_runtime.synthesis import Progress
-    from mrct_runtime.translate import Job
 
 
 class State(NamedTuple):

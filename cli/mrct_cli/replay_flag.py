@@ -14,7 +14,7 @@ from mrct_runtime.errors import UsageError
 if TYPE_CHECKING:
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.replaying import Replay
-    from mrct_runtime.translate import Settings
+    from mrct_runtime.settings import Settings
 
 # What says where to read and write, and with which networks, but not how.
 _BESIDE = frozenset(

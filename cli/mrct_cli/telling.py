@@ -13,7 +13,7 @@ from mrct_cli.plan import plan_lines
 from mrct_cli.progress import Watch, progress_on_stderr
 
 if TYPE_CHECKING:
-    from mrct_runtime.translate import Job
+    from mrct_runtime.job import Job
 
 
 def to_stderr(line: str) -> None:

@@ -134,7 +134,7 @@ def _tuner(context: click.Context, bundle: Bundle, data: Path) -> Tuner:
     from mrct_runtime.evaluation.ladders import ladders
     from mrct_runtime.evaluation.runner import Plan
     from mrct_runtime.evaluation.tuner import Tuner
-    from mrct_runtime.translate import Settings
+    from mrct_runtime.settings import Settings
 
     options = context.params
     plan = Plan(

@@ -158,7 +158,8 @@ class Bundle:
         mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the deviation as it is also where the bundle has
         a recalibration for it.
         """
-        from mrct_runtime.translate import Settings, translate
+        from mrct_runtime.settings import Settings
+        from mrct_runtime.translate import translate
 
         settings = Settings(
             sampler or self.sampler,

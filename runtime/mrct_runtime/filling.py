@@ -12,12 +12,14 @@ from mrct_runtime.arrays import Array, Time
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.dicom.reference import read_reference
 from mrct_runtime.engines import Engine
+from mrct_runtime.job import Job
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.outputs import Outputs
 from mrct_runtime.replaying import Replay
 from mrct_runtime.result import Result
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import Progress
-from mrct_runtime.translate import Job, Settings, prepare
+from mrct_runtime.translate import prepare
 
 
 class Watch(Protocol):

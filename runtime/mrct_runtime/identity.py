@@ -14,8 +14,8 @@ from mrct_runtime.report import versions
 
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
+    from mrct_runtime.job import Job
     from mrct_runtime.synthesis import Sampling
-    from mrct_runtime.translate import Job
 
 
 def identity(job: Job, engine: Engine, plan: Sampling) -> str:

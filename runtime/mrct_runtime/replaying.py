@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.dicom.reading import Series
     from mrct_runtime.result import Result
-    from mrct_runtime.translate import Settings
+    from mrct_runtime.settings import Settings
     from mrct_runtime.warm_start import WarmStart
 
 
@@ -39,7 +39,7 @@ class Replay:
 
     def settings(self, warm_start: WarmStart | None) -> Settings:
         """Those of the run; UsageError where it had another warm start than the one that is given."""
-        from mrct_runtime.translate import Settings
+        from mrct_runtime.settings import Settings
 
         told = dict(self.run["settings"])
         self._check_warm_start(told.pop("warm_start"), warm_start)

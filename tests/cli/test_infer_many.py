@@ -14,9 +14,9 @@ from tiny_bundle import write_tiny_bundle
 from mrct_cli import boundary, main
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.errors import DeviceMemoryError, EngineError
+from mrct_runtime.job import Job
 from mrct_runtime.many import starts
 from mrct_runtime.output_folder import OutputFolder
-from mrct_runtime.translate import Job
 
 ARRAY = ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID", "PBS_ARRAY_INDEX", "PBS_ARRAYID", "LSB_JOBINDEX")
 

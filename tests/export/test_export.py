@@ -19,8 +19,8 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import NoInputError, NumericError, OutputError, UsageError
 from mrct_runtime.manifest import NOT_IN_THE_GRAPH
 from mrct_runtime.process import VESDE, Direct
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import synthesize
-from mrct_runtime.translate import Settings
 from mrct_train.checkpoint import load_network
 
 PRESETS = {"em": {"steps": 30}}

@@ -38,8 +38,8 @@ from mrct_runtime.manifest import Image
 from mrct_runtime.paired import Preparation, find_subjects, prepare
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import adapts
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import synthesize
-from mrct_runtime.translate import Settings
 
 PRESETS = {"em": {"steps": 6}, "pc": {"steps": 6}}
 BODY = np.zeros((1, 16, 16), bool)

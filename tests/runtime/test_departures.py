@@ -16,7 +16,8 @@ from mrct_runtime.dicom.scanning import scan
 from mrct_runtime.intensity import body_mask
 from mrct_runtime.manifest import Domain
 from mrct_runtime.process import VESDE
-from mrct_runtime.translate import Settings, conditioned, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import conditioned, prepare
 from mrct_runtime.volume import Volume
 from mrct_train.phantom import GridSpec, generate_subject
 

@@ -14,7 +14,8 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import UsageError
 from mrct_runtime.outputs import Outputs
 from mrct_runtime.process import VESDE
-from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import prepare
 
 EVERYTHING = Outputs(maps=True, contour="rtstruct", page=True, kvp=120)
 

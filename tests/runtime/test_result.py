@@ -15,7 +15,8 @@ from mrct_runtime.errors import NumericError, OutputError
 from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.process import VESDE
-from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import prepare
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 

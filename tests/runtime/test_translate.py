@@ -10,7 +10,7 @@ from tiny_bundle import DEVIATION, write_tiny_bundle
 
 import mrct_runtime
 from mrct_export.bundle_writer import rewrite
-from mrct_runtime import translate
+from mrct_runtime import settings
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom import read_study
@@ -27,7 +27,8 @@ from mrct_runtime.intensity import AIR_HU, HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.placing import Placing
 from mrct_runtime.process import DDPM, VESDE, Direct
-from mrct_runtime.translate import Settings, conditioned, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import conditioned, prepare
 from mrct_runtime.volume import Grid
 
 WINDOW = HuWindow()
@@ -184,12 +185,12 @@ def test_the_default_batch_fills_the_device_whatever_the_samples_a_slice(
     size, gpu, batch, tmp_path, monkeypatch
 ):
     bundle = mrct_runtime.load(write_tiny_bundle(tmp_path / "some.mrct", size=size))
-    monkeypatch.setattr(translate, "expects_gpu", lambda _target: gpu)
+    monkeypatch.setattr(settings, "expects_gpu", lambda _target: gpu)
     assert {Settings(mc=mc).sampling(bundle, "").batch for mc in (1, 4, 40)} == {batch}
 
 
 def test_a_cpu_in_the_place_of_a_gpu_gets_no_more_images_than_suit_it(bundle, study, monkeypatch):
-    monkeypatch.setattr(translate, "expects_gpu", lambda _target: True)
+    monkeypatch.setattr(settings, "expects_gpu", lambda _target: True)
     few = {"steps": 5, "predictor": "reverse-diffusion"}
     for batch, expected in ((None, 10), (12, 12)):
         job = prepare(bundle, study, Settings(mc=8, batch=batch, options=few))

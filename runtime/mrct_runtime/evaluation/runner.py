@@ -25,7 +25,7 @@ from mrct_runtime.evaluation.results import Data, Evaluation, Pictures, Run, Sub
 from mrct_runtime.evaluation.scoring import Ruler, average, mean_std_hu
 from mrct_runtime.evaluation.survey import Survey, survey
 from mrct_runtime.evaluation.voxels import body_voxels, recalibration_of, worth
-from mrct_runtime.translate import Settings
+from mrct_runtime.settings import Settings
 
 MOST_PICTURED = 2
 """Subjects that are shown in figures."""

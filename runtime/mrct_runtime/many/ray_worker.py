@@ -13,12 +13,13 @@ from mrct_runtime.arrays import Array, Time
 from mrct_runtime.bundle import Bundle
 from mrct_runtime.errors import BundleError, MrctError
 from mrct_runtime.filling import Order, Watch
+from mrct_runtime.job import Job
 from mrct_runtime.many.outcome import Outcome
 from mrct_runtime.many.studies import Study
 from mrct_runtime.many.translator import Translator
 from mrct_runtime.outputs import Outputs
+from mrct_runtime.settings import Settings
 from mrct_runtime.synthesis import Progress
-from mrct_runtime.translate import Job, Settings
 
 
 @dataclass(frozen=True, eq=False)

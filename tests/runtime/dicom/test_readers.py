@@ -22,7 +22,8 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.intensity import body_mask
 from mrct_runtime.outputs import Outputs
 from mrct_runtime.process import VESDE
-from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import prepare
 from mrct_runtime.volume import Volume
 
 GEOMETRY = ("+P", "0020,0032", "+P", "0020,0037", "+P", "0028,0030")

@@ -18,7 +18,7 @@ from mrct_runtime.evaluation.cases import Selection, load_case
 from mrct_runtime.evaluation.runner import Evaluator, Plan
 from mrct_runtime.evaluation.scoring import Ruler
 from mrct_runtime.process import DDPM, VESDE
-from mrct_runtime.translate import Settings
+from mrct_runtime.settings import Settings
 
 MC = 8
 SETTINGS = Settings(mc=MC, options={"steps": 60}, target=Target("cpu", threads=1))

@@ -21,7 +21,7 @@ from mrct_runtime.evaluation.runner import Plan
 from mrct_runtime.evaluation.tuner import Tuner
 from mrct_runtime.evaluation.tuning import Point, Tolerance, Tuning, curve
 from mrct_runtime.process import DDPM, VESDE, Direct
-from mrct_runtime.translate import Settings
+from mrct_runtime.settings import Settings
 
 LONG = Point({"steps": 1000}, 1000.0, 20.0, 0.98, 30.0, 1.0)
 TOLERANCE = Tolerance(mae=0.01, deviation=0.05)

@@ -12,7 +12,8 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.manifest import Half, Sampled, SelfTest
 from mrct_runtime.process import VESDE
 from mrct_runtime.result import Model
-from mrct_runtime.translate import Settings, prepare
+from mrct_runtime.settings import Settings
+from mrct_runtime.translate import prepare
 
 
 @pytest.fixture(scope="session")
