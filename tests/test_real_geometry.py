@@ -97,7 +97,7 @@ def check_written(out, study, slices):
         seen.add(key)
         position, orientation, spacing, patient = planes[key]
         # whatever that is, feet first as well: geometry follows from positions alone
-        assert made.get("PatientPosition") == patient
+        assert (made.get("PatientPosition") or None) == patient
         np.testing.assert_allclose(made.ImagePositionPatient, position, atol=TOLERANCE_MM)
         np.testing.assert_allclose(made.ImageOrientationPatient, orientation, atol=1e-9)
         np.testing.assert_allclose(made.PixelSpacing, spacing, atol=1e-9)
