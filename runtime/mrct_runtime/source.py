@@ -24,7 +24,7 @@ def read_source(path: Path | str, *, series: str | None = None) -> Series:
     found = ending(path.name)
     if not found and path.is_file():
         raise NoInputError(
-            f"a file, and none of {', '.join(READERS)}: name one of these or the folder of a DICOM study"
+            f"{path.name}: a file, and none of {', '.join(READERS)}: name one of these or the folder of a DICOM study"
         )
     if not found or path.is_dir():
         return read_study(path, series=series)

@@ -128,6 +128,7 @@ def test_the_sum_with_an_attention_that_overflows_keeps_its_projection() -> None
     assert "middle.0.attention.qkv" not in kept
 
 
+@pytest.mark.slow
 def test_a_run_with_a_stem_and_attention_is_exported_in_both_precisions(tmp_path) -> None:
     run = save_run(tmp_path / "run", "sde", unet=OPTIONS)
     bundle = Bundle.load(export(run, tmp_path / "tiny.mrct", presets=PRESETS, half=True))

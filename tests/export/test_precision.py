@@ -42,7 +42,10 @@ def test_mixed_precision_is_near_the_network_and_not_the_network(process, unet) 
             assert 1e-6 < off(found, network(x, y, times)) < 5e-3
 
 
-@pytest.mark.parametrize("unet", [UNET, OPTIONS], ids=["plain", "options"])
+@pytest.mark.parametrize(
+    "unet",
+    [pytest.param(UNET, id="plain"), pytest.param(OPTIONS, id="options", marks=pytest.mark.slow)],
+)
 def test_the_file_is_half_as_large_and_takes_and_gives_float32(unet) -> None:
     process = DDPM()
     network = random_network(process, unet)

@@ -112,7 +112,9 @@ def test_a_file_that_cannot_be_translated_is_refused_without_its_name(mr, tmp_pa
 
 def test_a_file_of_no_kind_that_is_read_is_said_to_be_one(tmp_path):
     (tmp_path / "patient-7.txt").write_text("text")
-    with pytest.raises(NoInputError, match=r"^a file, and none of \.nii\.gz, \.nii, \.mha, \.mhd"):
+    with pytest.raises(
+        NoInputError, match=r"^patient-7\.txt: a file, and none of \.nii\.gz, \.nii, \.mha, \.mhd"
+    ):
         read_source(tmp_path / "patient-7.txt")
 
 
