@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from mrct_runtime.atomic import write_atomically
+from mrct_runtime.digests import file_sha256
 from mrct_runtime.finished import Batch, Finished, Past
 from mrct_runtime.output_folder import not_writable
 
@@ -127,9 +128,8 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     finished.pop(place, None)
     path = _slice_file(folder, place)
     try:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != told["sha256"]:
-                return
+        if file_sha256(path) != told["sha256"]:
+            return
         mean, std = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from mrct_runtime.digests import voxel_digests
 from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import BundleError, InputRejectedError, NumericError, UsageError
 from mrct_runtime.report import input_digest, versions
 from mrct_runtime.verification import load_run
-from mrct_runtime.voxels import voxel_digests
 
 if TYPE_CHECKING:
     from mrct_runtime.bundle import Bundle

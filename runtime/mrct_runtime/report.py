@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from mrct_runtime import __version__
 from mrct_runtime.dicom.frames import instance_name
-from mrct_runtime.voxels import voxel_digests
+from mrct_runtime.digests import file_sha256, voxel_digests
 
 if TYPE_CHECKING:
     from mrct_runtime.dicom.reading import Series
@@ -148,10 +148,7 @@ def input_digest(source: Series) -> dict[str, str]:
 
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
 
 
 def versions() -> dict[str, str]:

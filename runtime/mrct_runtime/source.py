@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from mrct_runtime import nifti
 from mrct_runtime.dicom.reading import Series, read_study
+from mrct_runtime.digests import array_sha256
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 from mrct_runtime.volume import Grid, Volume
 from mrct_runtime.volume_files import READERS, ending
@@ -62,7 +62,7 @@ def _as_scanned(volume: Volume) -> Volume:
 
 def _digest(volume: Volume) -> str:
     """sha256 of voxels and affine, the same for .nii and .nii.gz."""
-    return hashlib.sha256(volume.grid.affine.tobytes() + volume.array.tobytes()).hexdigest()
+    return array_sha256(volume.array, volume.grid.affine.tobytes())
 
 
 def _check_perpendicular(grid: Grid, named: str) -> None:

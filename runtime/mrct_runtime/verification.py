@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from mrct_runtime.digests import file_sha256
 from mrct_runtime.errors import InputRejectedError, NoInputError
 from mrct_runtime.report import RUN, digest_of_run
 
@@ -89,7 +89,6 @@ def _sha256(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
         return ""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""

@@ -7,7 +7,6 @@ augmentation are functions of (seed, step), so no generator's state is kept.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -23,6 +22,7 @@ from torch import Tensor
 
 import mrct_runtime
 from mrct_runtime.appearance import Seen
+from mrct_runtime.digests import file_sha256
 from mrct_runtime.errors import BundleError, NoInputError, OutputError, UsageError
 from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.process import Direct
@@ -123,7 +123,7 @@ def load_network(
         "loss": saved.progress.loss,
         "seconds": saved.progress.seconds,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "checkpoint": _sha256(folder / (EMA if ema else WEIGHTS)),
+        "checkpoint": file_sha256(folder / (EMA if ema else WEIGHTS)),
         "version": mrct_runtime.__version__,
     }
     return network.eval(), saved.config, provenance
@@ -173,7 +173,7 @@ def _write(
         "recipe": checkpoint.config.dumps(),
         "data": _record(checkpoint.data),
         "progress": asdict(checkpoint.progress),
-        "files": {name: _sha256(folder / name) for name in groups},
+        "files": {name: file_sha256(folder / name) for name in groups},
     }
     (folder / STATE).write_text(json.dumps(state, indent=1) + "\n", "utf-8")
 
@@ -184,7 +184,7 @@ def load(folder: Path) -> Checkpoint:
         state = json.loads((folder / STATE).read_text("utf-8"))
         extra = _extra(state["files"])
         for name in (WEIGHTS, EMA, OPTIMIZER, *extra.values()):
-            if _sha256(folder / name) != state["files"][name]:
+            if file_sha256(folder / name) != state["files"][name]:
                 raise BundleError(
                     f"{folder.name}/{name} has changed since it was written; remove {folder.name}"
                 )
@@ -230,8 +230,3 @@ def _extra(files: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"{file!r} is no file of a checkpoint")
         names[match[1]] = file
     return names
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, FileMetaDataset, dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -42,6 +44,18 @@ def composed(header: Dataset, source: Series, derivation: Derivation) -> Dataset
     image.BurnedInAnnotation = "NO"
     image.LossyImageCompression = "00"
     return image
+
+
+def put_grey_pixels(image: Dataset, stored: NDArray[np.int16 | np.uint16]) -> None:
+    """The image pixel module of one grey slice [H, W], 16 bits signed or not (PS3.3 C.7.6.3)."""
+    image.SamplesPerPixel = 1
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.Rows, image.Columns = stored.shape
+    image.BitsAllocated = 16
+    image.BitsStored = 16
+    image.HighBit = 15
+    image.PixelRepresentation = int(stored.dtype.kind == "i")
+    image.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
 
 
 def write_object(made: Dataset, path: Path, syntax: UID = ExplicitVRLittleEndian) -> None:

@@ -11,7 +11,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from mrct_runtime.dicom.composing import composed, write_object
+from mrct_runtime.dicom.composing import composed, put_grey_pixels, write_object
 from mrct_runtime.dicom.derived import UNCERTAINTY, Derivation, code_item, plain, series_number
 from mrct_runtime.dicom.header import silenced
 from mrct_runtime.dicom.naming import series_uid
@@ -51,7 +51,7 @@ def write_maps(
             image.InstanceNumber = place + 1
             place_slice(image, header, source, derivation)
             image.PatientOrientation = patient_orientation(source.volume.grid)
-            _pixels(image, tenths(image_hu))
+            put_grey_pixels(image, tenths(image_hu))
             files.append(Path(folder) / f"STD.{place + 1:04d}.dcm")
             write_object(image, files[-1])
     return tuple(files)
@@ -104,14 +104,3 @@ def _in_hu() -> Dataset:
     mapping.LUTLabel = "STD_HU"
     mapping.MeasurementUnitsCodeSequence = [code_item(codes.UCUM.HounsfieldUnit)]
     return mapping
-
-
-def _pixels(image: Dataset, stored: NDArray[np.uint16]) -> None:
-    image.SamplesPerPixel = 1
-    image.PhotometricInterpretation = "MONOCHROME2"
-    image.Rows, image.Columns = stored.shape
-    image.BitsAllocated = 16
-    image.BitsStored = 16
-    image.HighBit = 15
-    image.PixelRepresentation = 0
-    image.PixelData = stored.astype("<u2").tobytes()

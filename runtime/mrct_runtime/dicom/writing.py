@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
-from mrct_runtime.dicom.composing import composed, write_object
+from mrct_runtime.dicom.composing import composed, put_grey_pixels, write_object
 from mrct_runtime.dicom.derived import (
     SOURCE_IMAGE,
     SYNTHETIC,
@@ -159,13 +159,7 @@ def place_slice(image: Dataset, header: Dataset, source: Series, derivation: Der
 
 
 def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
-    image.SamplesPerPixel = 1
-    image.PhotometricInterpretation = "MONOCHROME2"
-    image.Rows, image.Columns = stored.shape
-    image.BitsAllocated = 16
-    image.BitsStored = 16
-    image.HighBit = 15
-    image.PixelRepresentation = 1
+    put_grey_pixels(image, stored)
     image.RescaleIntercept = "0"
     image.RescaleSlope = "1"
     image.RescaleType = "HU"
@@ -174,4 +168,3 @@ def _pixels(image: Dataset, stored: NDArray[np.int16]) -> None:
     centres, widths, names = zip(*WINDOWS, strict=True)
     image.WindowCenter, image.WindowWidth = list(centres), list(widths)
     image.WindowCenterWidthExplanation = list(names)
-    image.PixelData = stored.astype("<i2").tobytes()

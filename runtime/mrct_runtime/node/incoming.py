@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from mrct_runtime.atomic import flush
+from mrct_runtime.digests import file_sha256
 from mrct_runtime.node.jobs import RECORD, Job, JobRecord, jobs, next_serial
 from mrct_runtime.node.spool import (
     FAILED,
@@ -146,8 +147,7 @@ def _key(uid: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return file_sha256(path)[:32]
 
 
 def _set_digest(instances: Path) -> str:
