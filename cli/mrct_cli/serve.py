@@ -23,6 +23,7 @@ _SOURCE = "serve"
 # The node says these itself.
 _OURS = {"dry_run", "overwrite", "quiet", "bundle_path"}
 _FIELDS = NodeConfig.model_fields
+_NEEDED = {"spool": "--spool", "callers": "--caller", "destination": "--destination"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,7 +92,11 @@ def configured(config: Path | None, flags: dict[str, Any]) -> NodeConfig:
         given["callers"] = [_caller(word) for word in given["callers"]]
     if "destination" in given:
         given["destination"] = _destination(given["destination"])
-    return NodeConfig.made({**values, **given}, _SOURCE if config is None else config.name)
+    values |= given
+    missing = [flag for name, flag in _NEEDED.items() if name not in values]
+    if missing:
+        raise UsageError(f"serve needs {', '.join(missing)}, as flags or by --config FILE")
+    return NodeConfig.made(values, _SOURCE if config is None else config.name)
 
 
 def _caller(word: str) -> dict[str, Any]:
