@@ -215,7 +215,7 @@ def infer(
     ):
         result = order.fill(folder, study, lambda: closing(opened()), teller)
         folder.commit()
-    _warn(result.warnings)
+    _warn(wanted.warnings(result))
     if not quiet:
         if replay is not None:
             click.echo("every voxel is that of the run")
