@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from random_run import save_run
+from shared_graphs import graphs_shared
 from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary
@@ -30,8 +31,9 @@ def bench(*arguments):
 def measured(tmp_path_factory):
     """An exported network, measured beside PyTorch with its own weights: the folder of what was written."""
     folder = tmp_path_factory.mktemp("measured")
-    run = save_run(folder / "run", "sde")
-    path = export(run, folder / "net.mrct")
+    run = save_run(folder / "run", "sde", preconditioning="residual")
+    with graphs_shared():
+        path = export(run, folder / "net.mrct")
     flags = ("--json", folder / "bench.json", "--png", folder / "bench.png", "--checkpoint", run)
     assert bench(path, *QUICK, *flags) == 0
     return folder
