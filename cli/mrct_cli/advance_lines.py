@@ -1,4 +1,4 @@
-"""Progress of an evaluation on stderr: a line a subject, and one every ten seconds."""
+"""Progress of an evaluation on stderr: what was found of an earlier one, a line a subject, and one every ten seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ import click
 from mrct_cli.progress import clock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mrct_runtime.evaluation.advance import Advance
+    from mrct_runtime.evaluation.kept import Kept
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def kept_work(folder: Path, units: int, *, quiet: bool) -> Kept:
+    """What earlier runs have left in the folder, of so many units; told when it is found."""
+    from mrct_runtime.evaluation.kept import Kept
+
+    def resumed(found: int, slices: int) -> None:
+        further = f" and {slices} slices of the next one" if slices else ""
+        click.echo(
+            f"going on after {found} of {units} units, each a subject by a run{further}, that an earlier run has finished",
+            err=True,
+        )
+
+    return Kept(folder, units, (lambda _found, _slices: None) if quiet else resumed)
 
 
 class AdvanceLines:

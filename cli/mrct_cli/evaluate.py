@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.advance_lines import AdvanceLines, kept_work
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
@@ -109,7 +109,10 @@ def evaluate(
             click.echo(
                 f"{len(evaluator.subjects)} subjects, {slices} slices through {runs}", err=True
             )
-        evaluation, pictures = evaluator.run((lambda _: None) if quiet else AdvanceLines())
+        evaluation, pictures = evaluator.run(
+            (lambda _: None) if quiet else AdvanceLines(),
+            kept_work(folder.journal, evaluator.units, quiet=quiet),
+        )
         evaluation = write_evaluation(evaluation, pictures, folder)
         folder.commit()
     if not quiet:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.advance_lines import AdvanceLines, kept_work
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
@@ -108,11 +108,17 @@ def tune(
     tolerance = Tolerance(options["mae_tolerance"] / 100, options["deviation_tolerance"] / 100)
     bundle = Bundle.load(bundle_path)
     place = out or Path(f"{bundle_path.resolve().stem}-tune")
-    with OutputFolder.claim(place, replaces=TUNING if overwrite else None) as folder:
+    with OutputFolder.claim(
+        place, replaces=TUNING if overwrite else None, resumable=True
+    ) as folder:
         tuner = _tuner(context, bundle, data)
         for warning in tuner.survey.warnings:
             click.echo(f"mrct: warning: {warning}", err=True)
-        tuning = tuner.run(tolerance, (lambda _: None) if quiet else AdvanceLines())
+        tuning = tuner.run(
+            tolerance,
+            (lambda _: None) if quiet else AdvanceLines(),
+            kept_work(folder.journal, tuner.units, quiet=quiet),
+        )
         _write(tuning, folder)
         folder.commit()
     if not quiet:
