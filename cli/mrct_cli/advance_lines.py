@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from mrct_cli.progress import clock
+from mrct_cli.verdict import ending, unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,19 @@ def kept_work(folder: Path, units: int, *, quiet: bool) -> Kept:
             err=True,
         )
 
+    ending().so_far = partial(_kept, folder, units)
     return Kept(folder, units, (lambda _found, _slices: None) if quiet else resumed)
+
+
+def _kept(folder: Path, units: int) -> str | None:
+    """The last line of a run that is broken off now; None where nothing is kept."""
+    from mrct_runtime.evaluation.kept import kept_in
+
+    found, slices = kept_in(folder)
+    if not found and not slices:
+        return None
+    further = f" and {slices} further slices" if slices else ""
+    return unfinished(f"{found} of {units} units{further} are kept; the same command goes on")
 
 
 class AdvanceLines:

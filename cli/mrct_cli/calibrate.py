@@ -15,6 +15,7 @@ from mrct_cli.command_line import words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.validation import validation_flags, validation_subjects
+from mrct_cli.verdict import passed
 from mrct_runtime.errors import NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -51,7 +52,7 @@ _BY = ("tissue", "body")
 )
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the coverages; leave the bundle as it is.")
-@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--quiet", is_flag=True, help="Print errors, warnings and the last line only.")
 @click.pass_context
 def calibrate(
     context: click.Context,
@@ -68,7 +69,7 @@ def calibrate(
     dry_run: bool,
     quiet: bool,
     **_engine: object,
-) -> None:
+) -> str:
     """Fit the deviation of BUNDLE's samplers to their true errors on the paired data set DATA, and store the fit.
 
     DATA holds the validation subjects, or a whole data set of which --split names them; never those of training or
@@ -105,9 +106,8 @@ def calibrate(
         if not dry_run:
             # hours may lie between: another calibration's fits are kept, another network is refused
             rewrite(bundle_path, uncertainty=fitted, model_sha256=bundle.manifest.files[MODEL])
-    if not quiet:
-        end = "left as it is" if dry_run else "holds the recalibration now"
-        click.echo(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
+    end = "left as it is" if dry_run else "holds the recalibration now"
+    return passed(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
 
 
 def _working_folder(bundle: Path) -> OutputFolder:

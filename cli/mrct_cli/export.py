@@ -8,6 +8,7 @@ import click
 
 from mrct_cli.export_engine import builds_engines
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import passed
 from mrct_runtime.errors import UsageError
 
 
@@ -41,7 +42,7 @@ def export(
     half: bool,
     audit: Path | None,
     overwrite: bool,
-) -> None:
+) -> str:
     """Turn the training run CKPT into BUNDLE, a directory NAME.mrct.
 
     Exports the averaged weights to ONNX, compares the graph with the network, and refuses to write where they differ.
@@ -62,4 +63,4 @@ def export(
         audit=audit,
         report=click.echo,
     )
-    click.echo(f"wrote {path}")
+    return passed(f"wrote {path}")

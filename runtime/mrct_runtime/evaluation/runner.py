@@ -56,7 +56,7 @@ class Asked(NamedTuple):
 
     what: str
     made: Callable[[Contestant, Engine, Case, Drawn], Unit]
-    besides: tuple[object, ...] = ()
+    besides: Callable[[Case], tuple[object, ...]] = lambda _: ()
 
     def make(
         self,
@@ -97,7 +97,7 @@ class Evaluator:
         """The scores, and pictures of one slice of a subject or two."""
         scored: dict[str, list[Scored]] = {each.label: [] for each in self.contestants}
         shown: list[Pictures] = []
-        asked = Asked("scores", self._made, (self.plan.ruler, self._pictured()))
+        asked = Asked("scores", self._made, self._besides)
         for contestant, case, unit in self.each(asked, show, keeper):
             group = group_of(case.name, self.plan.groups)
             scored[contestant.label].append(scored_of(unit, case.name, group))
@@ -119,7 +119,7 @@ class Evaluator:
             for contestant, case in self._cases():
                 engine = engines[contestant.bundle.sha256]
                 watch = work.watch(case.name, contestant)
-                key = key_of(asked.what, contestant, engine, case, *asked.besides)
+                key = key_of(asked.what, contestant, engine, case, *asked.besides(case))
                 make = partial(asked.make, contestant, engine, case, watch)
                 yield contestant, case, keeper.unit(key, make)
                 work.finish(case.name, contestant)
@@ -140,6 +140,10 @@ class Evaluator:
                 for each in self.contestants:
                     if each.preparation == preparation:
                         yield each, case
+
+    def _besides(self, case: Case) -> tuple[object, ...]:
+        """What scores depend on besides images: how they are taken, and whether pictures are kept with them."""
+        return self.plan.ruler, case.name in self._pictured()
 
     def _made(self, contestant: Contestant, engine: Engine, case: Case, drawn: Drawn) -> Unit:
         """The scores, the voxels of several samples, and pictures where they are shown."""
