@@ -11,10 +11,9 @@ import threading
 import traceback
 import warnings
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, NoReturn
 
 import click
-from click.utils import PacifyFlushWrapper
 
 from mrct_cli.verdict import Ending
 from mrct_runtime.errors import MrctError, told
@@ -68,8 +67,10 @@ def _end(line: str | None) -> None:
     try:
         click.echo(_shown(line))
     except BrokenPipeError:
-        # nobody reads on, of which Python would complain at its end
-        sys.stdout = cast("TextIO", PacifyFlushWrapper(sys.stdout))
+        # nobody reads on, and what is left in the buffer would be an error at Python's end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _report(error: BaseException) -> int:
