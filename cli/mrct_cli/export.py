@@ -8,7 +8,6 @@ import click
 
 from mrct_cli.export_engine import builds_engines
 from mrct_cli.paths import PATH
-from mrct_cli.verdict import passed
 from mrct_runtime.errors import UsageError
 
 
@@ -63,4 +62,4 @@ def export(
         audit=audit,
         report=click.echo,
     )
-    return passed(f"wrote {path}")
+    return f"wrote {path}"

@@ -51,7 +51,7 @@ _OPTIONS: Final = (
 
 
 def builds_engines(command: Command) -> Command:
-    """The command that exports CKPT to BUNDLE, which with --engine builds engines of it, or of CKPT if that is a bundle."""
+    """The command that exports CKPT to BUNDLE, and says so, which with --engine builds engines of it, or of CKPT if that is a bundle."""
 
     @functools.wraps(command)
     def export(
@@ -69,11 +69,14 @@ def builds_engines(command: Command) -> Command:
         if library is not None:
             _check_architecture(library, compute_capabilities)
             shapes(batch, 1 if size is None else size)
-        said = [] if bundle is None else [command(checkpoint=checkpoint, bundle=bundle, **others)]
+        done: list[str] = []
+        if bundle is not None:
+            done.append(command(checkpoint=checkpoint, bundle=bundle, **others))
         if library is not None:
-            built = _build(library, bundle or checkpoint, compute_capabilities, batch, size)
-            said.append(f"{built} in the cache" if said else passed(f"{built} in the cache"))
-        return "; ".join(said)
+            # building takes its time
+            click.echo("".join(f"{line}\n" for line in done), nl=False)
+            done.append(_build(library, bundle or checkpoint, compute_capabilities, batch, size))
+        return passed("; ".join(done))
 
     for option in reversed(_OPTIONS):
         export = option(export)
@@ -145,4 +148,4 @@ def _build(
         )
         click.echo(f"key {record.key.digest}")
         click.echo(f"file {EngineCache.open().path(record.key)}")
-    return f"engines of {', '.join(bundle.precisions)}"
+    return f"the cache has its {library} engines, {' and '.join(bundle.precisions)}"

@@ -78,7 +78,7 @@ def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
     assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
-    assert capsys.readouterr().out == "wrote out: look at out/report.html\n"
+    assert capsys.readouterr().out == "PASSED wrote out: look at out/report.html\n"
     assert [path.name for path in here.iterdir()] == ["out"]
 
 
@@ -759,7 +759,8 @@ def test_wrong_input_gets_its_exit_code_one_line_and_leaves_nothing(
     before = sorted(here.rglob("*"))
     assert run(*arguments) == code
     told = capsys.readouterr()
-    assert told.out == ""
+    assert told.out.startswith(f"FAILED with exit code {code}: ")
+    assert told.out.count("\n") == 1
     assert told.err.startswith("mrct: error: ")
     assert told.err.count("\n") == 1
     assert word in told.err
