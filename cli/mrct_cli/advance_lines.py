@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -16,34 +15,42 @@ if TYPE_CHECKING:
 
     from mrct_runtime.evaluation.advance import Advance
     from mrct_runtime.evaluation.kept import Kept
+    from mrct_runtime.evaluation.runner import Evaluator
+    from mrct_runtime.evaluation.tuner import Tuner
+    from mrct_runtime.output_folder import OutputFolder
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def kept_work(folder: Path, units: int, *, quiet: bool) -> Kept:
-    """What earlier runs have left in the folder, of so many units; told when it is found."""
+def kept_work(folder: OutputFolder, work: Evaluator | Tuner, *, quiet: bool) -> Kept:
+    """What earlier runs of this work have left beside the folder; told when it is found. OutputError where the disk is full."""
     from mrct_runtime.evaluation.kept import Kept
 
     def resumed(found: int, slices: int) -> None:
         further = f" and {slices} slices of the next one" if slices else ""
         click.echo(
-            f"going on after {found} of {units} units, each a subject by a run{further}, that an earlier run has finished",
+            f"going on after {found} of {work.units} units, each a subject by a run{further}, that an earlier run has finished",
             err=True,
         )
 
-    ending().so_far = partial(_kept, folder, units)
-    return Kept(folder, units, (lambda _found, _slices: None) if quiet else resumed)
+    folder.require(work.bytes_under_way)
+    kept = Kept(folder.journal, work.units, (lambda _found, _slices: None) if quiet else resumed)
+    ending().so_far = lambda: _so_far(kept, folder.journal, work.units)
+    return kept
 
 
-def _kept(folder: Path, units: int) -> str | None:
+def _so_far(kept: Kept, folder: Path, units: int) -> str | None:
     """The last line of a run that is broken off now; None where nothing is kept."""
     from mrct_runtime.evaluation.kept import kept_in
 
-    found, slices = kept_in(folder)
-    if not found and not slices:
+    done, slices = kept.done
+    if not any(kept_in(folder)):
         return None
-    further = f" and {slices} further slices" if slices else ""
-    return unfinished(f"{found} of {units} units{further} are kept; the same command goes on")
+    what = "what earlier runs have finished is kept"
+    if done or slices:
+        further = f" and {slices} slices of the next one" if slices else ""
+        what = f"{done} of {units} units{further} are kept"
+    return unfinished(f"{what}; the same command goes on")
 
 
 class AdvanceLines:

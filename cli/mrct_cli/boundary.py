@@ -136,8 +136,10 @@ def _watch(reader: socket.socket, ended: threading.Event, ending: Ending) -> Non
                 "stopped in the middle of a long step; what was finished before it is on the disk",
                 code,
             )
-            _end(ending.line(code))
-            os._exit(code)
+            try:
+                _end(ending.line(code))
+            finally:
+                os._exit(code)
 
 
 @contextmanager

@@ -95,7 +95,7 @@ def calibrate(
     for warning in evaluator.survey.warnings:
         click.echo(f"mrct: warning: {warning}", err=True)
     with nullcontext() if dry_run else _working_folder(bundle_path) as folder:
-        keeper = None if folder is None else kept_work(folder.journal, evaluator.units, quiet=quiet)
+        keeper = None if folder is None else kept_work(folder, evaluator, quiet=quiet)
         fitted = {}
         for contestant, subjects_voxels in _voxels(evaluator, keeper, quiet=quiet):
             voxels = [each.voxels for each in subjects_voxels]

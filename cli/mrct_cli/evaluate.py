@@ -112,7 +112,7 @@ def evaluate(
             )
         evaluation, pictures = evaluator.run(
             (lambda _: None) if quiet else AdvanceLines(),
-            kept_work(folder.journal, evaluator.units, quiet=quiet),
+            kept_work(folder, evaluator, quiet=quiet),
         )
         evaluation = write_evaluation(evaluation, pictures, folder)
         folder.commit()

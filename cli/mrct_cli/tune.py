@@ -118,7 +118,7 @@ def tune(
         tuning = tuner.run(
             tolerance,
             (lambda _: None) if quiet else AdvanceLines(),
-            kept_work(folder.journal, tuner.units, quiet=quiet),
+            kept_work(folder, tuner, quiet=quiet),
         )
         _write(tuning, folder)
         folder.commit()

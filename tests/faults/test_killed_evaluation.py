@@ -40,7 +40,7 @@ def start(study, out, *words):
     )
     given = ("eval", study / "chain.mrct", study / "diffusion.mrct", study / "data", "--out", out)
     command = [sys.executable, "-c", script, *map(str, (*given, *OPTIONS, *words))]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(study, out, *words):
@@ -133,9 +133,13 @@ def test_a_signal_ends_it_in_ten_seconds_and_the_same_command_goes_on(
     child = after_a_unit(study, tmp_path / "out")
     started = time.monotonic()
     child.send_signal(sent)
-    _, told = child.communicate(timeout=30)
+    last, told = child.communicate(timeout=30)
     assert time.monotonic() - started < 10
     assert child.returncode == code
+    assert re.fullmatch(
+        r"PARTIAL [1-3] of 4 units( and \d slices of the next one)? are kept; the same command goes on\n",
+        last,
+    )
     assert "what is finished is kept" in told.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == [".out.work"]
     told = finish(study, tmp_path / "out")

@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,7 @@ class Kept:
     def __init__(self, folder: Path, total: int, resumed: Callable[[int, int], None]) -> None:
         self._folder, self._total, self._resumed = folder, total, resumed
         self._found, self._told = 0, False
+        self._done, self._under_way = 0, folder
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -77,8 +78,10 @@ class Kept:
         """That of the key: an earlier run's, or what is made now, from the slices that an earlier run has left."""
         path, under_way = self._folder / f"{key}.npz", self._folder / key
         found = _read(path)
+        self._under_way = under_way
         if found is not None:
             self._found += 1
+            self._done += 1
             if self._found == self._total:
                 self._tell(0)
             return found
@@ -89,12 +92,24 @@ class Kept:
         except OSError as error:
             raise not_writable(path, error) from error
         shutil.rmtree(under_way, ignore_errors=True)
+        self._done += 1
         return made
+
+    @property
+    def done(self) -> tuple[int, int]:
+        """The units that this run has found or made, and the slices of the one under way."""
+        return self._done, _slices(self._under_way)
 
     def _tell(self, slices: int) -> None:
         if not self._told and (self._found or slices):
             self._resumed(self._found, slices)
         self._told = True
+
+
+def bytes_under_way(contestants: Sequence[Contestant], slices: Mapping[str, int]) -> int:
+    """What the largest unit takes on the disk while it is under way: moments in float64, samples in float32."""
+    pixels = [(16 + 4 * each.mc) * each.preparation.image.size**2 for each in contestants]
+    return max(pixels, default=0) * max(slices.values(), default=0)
 
 
 def kept_in(folder: Path) -> tuple[int, int]:

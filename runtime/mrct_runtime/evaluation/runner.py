@@ -20,7 +20,7 @@ from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant, contestants
 from mrct_runtime.evaluation.drawn import Drawn, draw
 from mrct_runtime.evaluation.groups import group_of, members, overall
-from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, key_of
+from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
 from mrct_runtime.evaluation.pictured import pictures
 from mrct_runtime.evaluation.results import Data, Evaluation, Pictures, Run, SubjectScores
 from mrct_runtime.evaluation.scored import Scored, pictures_of, scored_of, unit_of
@@ -90,6 +90,11 @@ class Evaluator:
     def units(self) -> int:
         """Every subject by every contestant."""
         return len(self.subjects) * len(self.contestants)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What is kept on the disk of a unit under way, at the most."""
+        return bytes_under_way(self.contestants, self.survey.slices)
 
     def run(
         self, show: Show = lambda _: None, keeper: Keeper | None = None

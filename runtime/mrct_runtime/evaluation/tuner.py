@@ -19,7 +19,7 @@ from mrct_runtime.evaluation.cases import Case, load_case
 from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant
 from mrct_runtime.evaluation.drawn import Drawn, draw
-from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, key_of
+from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
 from mrct_runtime.evaluation.ladders import Ladder
 from mrct_runtime.evaluation.runner import Plan, data_of
 from mrct_runtime.evaluation.scoring import mean_std_hu
@@ -62,6 +62,11 @@ class Tuner:
     def units(self) -> int:
         """Every subject at every setting."""
         return len(self.subjects) * len(self._runs)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What is kept on the disk of a unit under way, at the most."""
+        return bytes_under_way(self._runs, self.survey.slices)
 
     def run(
         self, tolerance: Tolerance, show: Show = lambda _: None, keeper: Keeper | None = None
