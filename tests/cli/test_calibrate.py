@@ -140,7 +140,7 @@ def test_one_sample_has_no_deviation_to_fit(bundle, data, capsys) -> None:
 def test_it_works_without_torch_and_onnx(bundle, data) -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'onnx', 'lightning', 'onnxscript']);"
-        "from mrct_cli.main import mrct; mrct()"
+        "from mrct_cli.main import main; main()"
     )
     argv = ["calibrate", str(bundle), str(data), "--samplers", "em", "--mc", "2", "--quiet"]
     command = [sys.executable, "-c", code, *argv]

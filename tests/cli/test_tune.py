@@ -133,7 +133,7 @@ def test_a_direct_network_has_nothing_to_tune(tmp_path, data, capsys, monkeypatc
 def test_it_works_without_torch_and_onnx(bundle, data) -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'onnx', 'lightning', 'onnxscript']);"
-        "from mrct_cli.main import mrct; mrct()"
+        "from mrct_cli.main import main; main()"
     )
     argv = ["tune", bundle, data, "--samplers", "unipc", "--steps", "20", *QUICK, "--quiet"]
     command = [sys.executable, "-c", code, *map(str, argv)]
