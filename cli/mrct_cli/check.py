@@ -12,6 +12,7 @@ import click
 
 from mrct_cli.paths import PATH
 from mrct_cli.study_table import study_document, study_lines, volume_document, volume_lines
+from mrct_cli.verdict import passed, stdout_for_programs
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _INDENT = " " * 9
     help="Of a data set, look at the subjects of such names (*, ?, [...]). [all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -> None:
+def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -> str:
     """Say what is in the MR study, the volume or the paired data set PATH, what would be used and what is wrong.
 
     PATH is a data set where it holds a folder a subject, each with an MR and a CT: DICOM in one frame of reference, mr and
@@ -48,17 +49,17 @@ def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -
     from mrct_runtime.paired import is_study
     from mrct_runtime.volume_files import ending
 
+    stdout_for_programs(wanted=as_json)
     if series is not None and subjects is not None:
         raise UsageError("--series is of a study, --subjects of a data set: give one of them")
     if subjects is None and not path.is_dir() and (path.is_file() or ending(path.name)):
-        _check_volume(path, series, as_json=as_json)
-    elif series is not None or (subjects is None and is_study(path)):
-        _check_study(path, series, as_json=as_json)
-    else:
-        _check_data_set(path, subjects or "*", as_json=as_json)
+        return _check_volume(path, series, as_json=as_json)
+    if series is not None or (subjects is None and is_study(path)):
+        return _check_study(path, series, as_json=as_json)
+    return _check_data_set(path, subjects or "*", as_json=as_json)
 
 
-def _check_volume(path: Path, series: str | None, *, as_json: bool) -> None:
+def _check_volume(path: Path, series: str | None, *, as_json: bool) -> str:
     from mrct_runtime.source import read_source
 
     found = read_source(path, series=series)
@@ -66,9 +67,10 @@ def _check_volume(path: Path, series: str | None, *, as_json: bool) -> None:
         click.echo(json.dumps(volume_document(found), indent=2))
     else:
         click.echo("\n".join(volume_lines(found)))
+    return passed("this volume can be translated")
 
 
-def _check_study(path: Path, series: str | None, *, as_json: bool) -> None:
+def _check_study(path: Path, series: str | None, *, as_json: bool) -> str:
     from mrct_runtime.dicom.survey import survey
 
     found = survey(path, series)
@@ -78,9 +80,10 @@ def _check_study(path: Path, series: str | None, *, as_json: bool) -> None:
         click.echo("\n".join(study_lines(found)))
     if found.error is not None:
         raise found.error
+    return passed("this study can be translated")
 
 
-def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> None:
+def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> str:
     found: list[Inspection] = []
     beside: list[str] = []
     for inspection in _inspected(data, subjects, beside):
@@ -96,6 +99,7 @@ def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> None:
         raise InputRejectedError(
             f"{wrong} of {len(found)} subjects cannot be used; mend them or take them out"
         )
+    return passed("every subject can be used")
 
 
 def _inspected(data: Path, pattern: str, beside: list[str]) -> Iterator[Inspection]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import ending
 from mrct_runtime.errors import UsageError
 from mrct_runtime.node.configuration import NodeConfig, read_toml
 
@@ -65,6 +66,8 @@ def serve(config: Path | None, **flags: Any) -> None:
     from mrct_runtime.node.network import pynetdicom
     from mrct_runtime.node.service import Node
 
+    # it goes on until it is stopped, and tells everything on stderr
+    ending().silent = True
     settings = configured(config, flags)
     pynetdicom()
     _check_infer(settings)

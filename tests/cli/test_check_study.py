@@ -236,10 +236,11 @@ def test_the_volume_of_a_file_is_told_too(grid, plane, run, tmp_path):
     write_nifti(Volume(values, grid), tmp_path / "mr.nii.gz")
     code, out, _ = run(tmp_path / "mr.nii.gz")
     assert code == 0
-    first, *_, last = out.splitlines()
+    first, *_, used, last = out.splitlines()
     assert "10 x 12 x 16 voxels of" in first
     assert f"cut nearest to {plane}; values 0 to 1919" in first
-    assert last.startswith("used: a .nii.gz file, taken to be an axial T2-weighted MR")
+    assert used.startswith("used: a .nii.gz file, taken to be an axial T2-weighted MR")
+    assert last == "PASSED this volume can be translated"
     document = json.loads(run(tmp_path / "mr.nii.gz", "--json")[1])
     assert document["shape"] == [10, 12, 16]
     np.testing.assert_allclose(document["spacing_mm"], grid.spacing_mm, atol=1e-4)

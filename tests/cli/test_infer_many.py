@@ -434,5 +434,6 @@ def test_what_makes_no_sense_is_one_line_and_leaves_nothing(
     told = capsys.readouterr()
     assert word in told.err
     assert told.err.count("\n") == 1
-    assert told.out == ""
+    assert told.out.startswith(f"FAILED with exit code {code}: ")
+    assert told.out.count("\n") == 1
     assert not any(here.iterdir())
