@@ -62,3 +62,9 @@ def read_header(path: Path, keywords: Sequence[str] | None = None) -> Dataset:
     admit(path)
     tags = None if keywords is None else list(keywords)
     return dcmread(path, stop_before_pixels=True, specific_tags=tags)
+
+
+def syntax_of(path: Path) -> str:
+    """The UID of a file's transfer syntax, by its file meta alone."""
+    with path.open("rb", buffering=0) as file:
+        return read_meta(Window(file, path.stat().st_size)).syntax
