@@ -16,10 +16,11 @@ from mrct_runtime.dicom.file_meta import PREAMBLE, read_meta
 from mrct_runtime.dicom.structure import MalformedError, Outline, outline
 from mrct_runtime.dicom.syntaxes import SYNTAXES, Syntax, why_not_read
 from mrct_runtime.dicom.window import Window
+from mrct_runtime.volume import MAX_VOXELS
 
 MAX_HEADER: Final = 64 << 20
 """The most bytes that a header may have: it is held in memory."""
-MAX_FILE: Final = (4 << 30) + MAX_HEADER
+MAX_FILE: Final = 4 * MAX_VOXELS + MAX_HEADER
 """The most bytes that a file may have: the most voxels that are held, of four bytes each, and a header."""
 
 

@@ -13,11 +13,12 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
-from mrct_runtime.dicom.frames import MAX_VOXELS, MULTI_FRAME, frame_count, frame_headers
+from mrct_runtime.dicom.frames import MULTI_FRAME, frame_count, frame_headers
 from mrct_runtime.dicom.gatekeeper import Admission, admit
 from mrct_runtime.dicom.header import number, numbers, text
 from mrct_runtime.dicom.structure import MalformedError
 from mrct_runtime.dicom.syntaxes import registered_name
+from mrct_runtime.volume import MAX_VOXELS
 
 # Larger matrices are no MR or CT, but a claim that would fill the memory.
 MAX_PIXELS = 4096 * 4096
