@@ -49,7 +49,8 @@ class Child:
         path = os.pathsep.join(filter(None, sys.path))
         own = {name: os.environ[name] for name in _NEEDED if name in os.environ}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mrct_runtime.child"],
+            # -P: no module is taken from the folder that the command was given in, which may be a stranger's study
+            [sys.executable, "-P", "-m", "mrct_runtime.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

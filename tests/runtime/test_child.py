@@ -100,6 +100,16 @@ def test_a_bare_process_gets_what_it_needs_and_what_it_is_given(monkeypatch):
         assert "A_SECRET" in child.ask("environment", 20)
 
 
+def test_no_module_is_taken_from_the_folder_that_the_command_was_given_in(tmp_path, monkeypatch):
+    study = tmp_path / "study"
+    study.mkdir()
+    for name in ("json", "numpy", "mrct_runtime"):
+        (study / f"{name}.py").write_text("raise SystemExit('a file of the study ran')")
+    monkeypatch.chdir(study)
+    with Child(HERE, 0) as child:
+        assert child.ask("back", 20)[1] == 1
+
+
 def test_what_cannot_be_made_is_told_when_it_is_asked():
     with pytest.raises(EngineError, match="the argument is refused"):
         ask_once(HERE, "refuse", "back", 20)
