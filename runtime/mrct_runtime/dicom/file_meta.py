@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from mrct_runtime.dicom.structure import LONG_FORMS, MalformedError
+from mrct_runtime.dicom.structure import KNOWN, LONG_FORMS, MalformedError
 from mrct_runtime.dicom.window import Window
 
 PREAMBLE: Final = 132
@@ -41,7 +41,7 @@ def read_meta(window: Window) -> FileMeta:
         group, element, vr, length = struct.unpack_from("<HH2sH", window.buffer, place)
         if group != _GROUP:
             break
-        if not vr.isalpha():
+        if vr not in KNOWN:
             raise MalformedError("damaged, its file meta cannot be read")
         value = at + 8
         if vr in LONG_FORMS:

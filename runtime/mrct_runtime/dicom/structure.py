@@ -27,8 +27,9 @@ MAX_ITEMS: Final = 1 << 18
 UNDEFINED: Final = 0xFFFFFFFF
 LONG_FORMS: Final = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 """Value representations that are written with a length of four bytes."""
+KNOWN: Final = frozenset(vr.encode() for vr in VR)
+"""All that DICOM knows."""
 
-_KNOWN: Final = frozenset(vr.encode() for vr in VR)
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _CUT: Final = "damaged, it ends within an element"
@@ -187,6 +188,9 @@ class _Walk:
                 break
             tag, vr, length, before = read(window.buffer, place)
             value = at + before
+            if is_top and tag == _ITEM_END:
+                # the parser stops here in some places and goes on in others
+                raise MalformedError("damaged, it ends an item that did not begin")
             if tag == _ITEM_END or (is_top and tag in _PIXELS):
                 self._pixels = (value, length) if tag in _PIXELS else None
                 at = at if tag in _PIXELS else value
@@ -211,7 +215,7 @@ class _Walk:
                 raise MalformedError(_CUT)
             (length,) = self._length_form(buffer, place + 8)
             return group << 16 | element, vr, length, 12
-        if vr not in _KNOWN and not b"AA" <= vr <= b"ZZ":
+        if vr not in KNOWN and not b"AA" <= vr <= b"ZZ":
             return self._implicit(buffer, place)
         return group << 16 | element, vr, length, 8
 
