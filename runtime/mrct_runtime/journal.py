@@ -25,6 +25,7 @@ from mrct_runtime.arrays import Array
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.finished import Batch, Finished, Past
+from mrct_runtime.mapped import mapped
 from mrct_runtime.output_folder import not_writable
 
 _LOG: Final = "log.jsonl"
@@ -140,7 +141,7 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     try:
         if file_sha256(path) != told["sha256"]:
             return
-        mean, std = np.load(path, mmap_mode="r", allow_pickle=False)
+        mean, std = mapped(path)
     except (OSError, ValueError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))

@@ -20,6 +20,8 @@ FloatArray = NDArray[np.float64]
 SAME_MM = 1e-5
 # Two images whose voxel centres are closer than this were made on one grid; headers carry rounded decimals.
 SAME_GRID_MM = 0.01
+# A 4-D study of 1024 frames of 1024 x 1024; what claims more would fill the memory.
+MAX_VOXELS = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,31 @@
+"""Arrays in files, mapped into memory when they are looked at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The array of an npy file, read only; ValueError where that is none, or not as long as its header says."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in {(1, 0), (2, 0)}:
+            raise ValueError(f"npy format {version}")
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(file)
+        start = file.tell()
+    # as Python's integers, which do not overflow
+    if dtype.hasobject or start + math.prod(shape) * dtype.itemsize != path.stat().st_size:
+        raise ValueError(f"not an array of {shape} plain numbers")
+    if math.prod(shape) == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
