@@ -24,6 +24,7 @@ QUALIFIED = {
 ALLOWED = {
     "mrct_runtime/atomic.py": "the atomic writer itself",
     "mrct_runtime/reservation.py": "the lock, which is never read as a result",
+    "mrct_runtime/mapped.py": "maps for reading alone",
     "mrct_runtime/journal.py": "a log whose torn last line is dropped, and a buffer in memory",
     "mrct_runtime/private_folder.py": "opens for reading alone",
     "mrct_runtime/golden.py": "into a buffer in memory",
