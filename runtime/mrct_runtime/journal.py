@@ -141,7 +141,7 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     try:
         if file_sha256(path) != told["sha256"]:
             return
-        mean, std = mapped(path)
+        mean, std = mapped(path, alone=False)
     except (OSError, ValueError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))

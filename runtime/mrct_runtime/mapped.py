@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mapped(path: Path) -> NDArray[Any]:
-    """The array of an npy file, read only; ValueError where that is none, or not as long as its header says."""
+def mapped(path: Path, *, alone: bool = True) -> NDArray[Any]:
+    """The array of an npy file, read only; ValueError where that is none, or not as long as its header says.
+
+    Where the array is not `alone`, others may follow it in the file.
+    """
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         if version not in {(1, 0), (2, 0)}:
@@ -24,7 +27,8 @@ def mapped(path: Path) -> NDArray[Any]:
         shape, fortran, dtype = read(file)
         start = file.tell()
     # as Python's integers, which do not overflow
-    if dtype.hasobject or start + math.prod(shape) * dtype.itemsize != path.stat().st_size:
+    rest = path.stat().st_size - start - math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or rest < 0 or (alone and rest):
         raise ValueError(f"not an array of {shape} plain numbers")
     if math.prod(shape) == 0:
         return np.empty(shape, dtype)

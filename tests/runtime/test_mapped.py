@@ -44,3 +44,16 @@ def test_objects_are_refused_before_they_are_made(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}, None], object), allow_pickle=True)
     with pytest.raises(ValueError, match="plain numbers"):
         mapped(tmp_path / "a.npy")
+
+
+def test_an_array_that_others_may_follow_is_the_first_of_its_file(tmp_path):
+    path = tmp_path / "several.npy"
+    with path.open("wb") as file:
+        for array in (np.arange(6.0).reshape(2, 3), np.zeros(4)):
+            np.save(file, array)
+    np.testing.assert_array_equal(mapped(path, alone=False), np.arange(6.0).reshape(2, 3))
+    with pytest.raises(ValueError, match="plain numbers"):
+        mapped(path)
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(ValueError, match="plain numbers"):
+        mapped(path, alone=False)
