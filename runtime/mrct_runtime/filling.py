@@ -71,7 +71,7 @@ class Order:
 
         It goes on where an earlier run of the very same has left off. `opened` is asked when the study has been read.
         """
-        job = prepare(self.bundle, study, self.settings, series=self.series)
+        job = prepare(self.bundle, study, self.settings, series=self.series, scratch=folder.scratch)
         if self.replay is not None:
             self.replay.check_input(job.source)
         truth = None if self.reference is None else read_reference(self.reference, job.source)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrct_runtime.machine import processor
 from mrct_runtime.report import versions
+from mrct_runtime.scratch import slices
 
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
@@ -35,5 +36,6 @@ def identity(job: Job, engine: Engine, plan: Sampling) -> str:
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for array in (job.condition.array, job.body):
         found.update(str(array.shape).encode())
-        found.update(np.ascontiguousarray(array).data)
+        for image in slices(array):
+            found.update(np.ascontiguousarray(image).data)
     return found.hexdigest()

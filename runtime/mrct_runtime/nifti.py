@@ -31,7 +31,7 @@ def write_nifti(volume: Volume, path: Path | str, notice: str = "") -> None:
 
     array = volume.array
     if array.dtype == bool or array.dtype.kind == "f":
-        array = array.astype(np.uint8 if array.dtype == bool else np.float32)
+        array = array.astype(np.uint8 if array.dtype == bool else np.float32, copy=False)
     affine = ras_affine(volume)
     image: Any = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
