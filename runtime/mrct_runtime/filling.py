@@ -76,8 +76,12 @@ class Order:
             self.replay.check_input(job.source)
         truth = None if self.reference is None else read_reference(self.reference, job.source)
         self.outputs.check(job.source)
-        needed = self.outputs.bytes_needed(job.source.volume.grid) + job.journal_bytes
-        folder.require(needed)
+        folder.require(
+            self.outputs.bytes_needed(job.source.volume.grid)
+            + self.outputs.bytes_meanwhile(job.source.volume.grid, folder.scratch)
+            + job.journal_bytes
+            + job.result_bytes
+        )
         audience.planned(job)
         with opened() as engine, job.journal(folder.journal, engine) as journal:
             if journal.past.finished:

@@ -70,6 +70,11 @@ class Job:
         return 16 * self.condition.array.size
 
     @property
+    def result_bytes(self) -> int:
+        """What mean and deviation on the MR's grid take in the scratch."""
+        return 2 * self.scratch.bytes_on_disk(self.source.volume.grid.shape, np.float32)
+
+    @property
     def uncertainty(self) -> Uncertainty:
         """Whether and how the deviation is recalibrated."""
         return self.settings.uncertainty(self.bundle)

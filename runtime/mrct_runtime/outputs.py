@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from mrct_runtime.contours import body
 from mrct_runtime.dicom.deidentifying import deidentified
 from mrct_runtime.dicom.derived import Derivation
@@ -104,6 +106,11 @@ class Outputs:
         voxels = math.prod(self.grid(grid).shape)
         besides = _BYTES_BESIDES + self.page * _BYTES_OF_PAGES
         return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + besides
+
+    def bytes_meanwhile(self, grid: Grid, scratch: Scratch) -> int:
+        """What volumes take in the scratch while these files are written: resampled ones, and what a contour is found in."""
+        volume = scratch.bytes_on_disk(self.grid(grid).shape, np.float32)
+        return volume * (3 * (self.spacing is not None) + 2 * (self.contour is not None))
 
 
 def write_besides(

@@ -111,7 +111,8 @@ class Result:
         wanted = outputs or Outputs()
         truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
-            folder.require(wanted.bytes_needed(self.mean_hu.grid))
+            grid = self.mean_hu.grid
+            folder.require(wanted.bytes_needed(grid) + wanted.bytes_meanwhile(grid, folder.scratch))
             self.doubting(truth).write(folder, outputs=wanted, reference=truth)
             return folder.commit()
 

@@ -23,11 +23,11 @@ from mrct_runtime.dicom.derived import (
     stamp,
 )
 from mrct_runtime.dicom.frame_references import refer_to_frames, stand_in
+from mrct_runtime.dicom.frame_stream import Frames
 from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.naming import series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.uids import content_uid
-from mrct_runtime.dicom.voxels import Voxels
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
 from mrct_runtime.errors import NumericError, OutputError
 from mrct_runtime.scratch import slices
@@ -104,11 +104,9 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         content_description=f"{derivation.spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
-    frames = np.frombuffer(result.FloatPixelData, "<f4").astype(int)
-    if not np.array_equal(frames, np.arange(count)):
-        array = array[frames]
+    order = np.frombuffer(result.FloatPixelData, "<f4").astype(int).tolist()
     result.Rows, result.Columns = rows, columns
-    result.FloatPixelData = Voxels(array)
+    result.FloatPixelData = Frames(array, order)
     refer_to_frames(result, source.headers)
     adopt(result, source, derivation)
     result.SeriesDescription = UNCERTAINTY
