@@ -27,6 +27,7 @@ ALLOWED = {
     "mrct_runtime/reservation.py": "the lock, which is never read as a result",
     "mrct_runtime/journal.py": "a log whose torn last line is dropped, and a buffer in memory",
     "mrct_runtime/scratch.py": "nameless files, which nobody else reads and which go with the process",
+    "mrct_runtime/child.py": "a nameless file for what the child says, for the message of its end",
     "mrct_runtime/private_folder.py": "opens for reading alone",
     "mrct_runtime/golden.py": "into a buffer in memory",
     "mrct_runtime/engines/onnxruntime_fusion.py": "in a temporary folder of this process",

@@ -136,7 +136,7 @@ def _spread(std_hu: Array) -> tuple[float, float]:
 def _tiles(stack: Array) -> Array:
     """The slices [S, H, W] side by side in one image, thinned out to tiles of at most 160 pixels."""
     stride = math.ceil(max(stack.shape[1:]) / _TILE_PIXELS)
-    small = np.stack([image[::stride, ::stride] for image in slices(stack)])
+    small = np.stack([image[::stride, ::stride].copy() for image in slices(stack)])
     count, height, width = small.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
