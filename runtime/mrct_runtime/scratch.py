@@ -6,7 +6,6 @@ with their arrays, and with a process that is killed.
 
 from __future__ import annotations
 
-import errno
 import math
 import mmap
 import os
@@ -78,12 +77,11 @@ def _mapped(folder: Path, size: int) -> mmap.mmap:
             _allocate(file.fileno(), size)
             return mmap.mmap(file.fileno(), size)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise
+        reason = (error.strerror or type(error).__name__).lower()
         free = shutil.disk_usage(folder).free
         raise OutputError(
             f"{folder}: {size / _MEGABYTE:.0f} MB are needed for what memory is not to hold and "
-            f"{free / _MEGABYTE:.0f} MB free; name an output folder on another disk"
+            f"{free / _MEGABYTE:.0f} MB free ({reason}); name an output folder on another disk"
         ) from error
 
 

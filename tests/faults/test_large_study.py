@@ -1,6 +1,7 @@
 """A study larger than memory should hold: slices are streamed, and the result is that of slices computed by themselves."""
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -24,11 +25,14 @@ SLICES, PIXELS, SAMPLES, STEPS = 800, 512, 10, 2
 MOST_BYTES = 2_000_000_000
 
 
+def command(*words):
+    script = "from mrct_cli.main import main_infer; main_infer()"
+    return [sys.executable, "-c", script, *map(str, words), "--quiet"]
+
+
 def infer(*words):
     """The most bytes that were resident while mrct-infer ran, pages of files counted that could have been taken back."""
-    script = "from mrct_cli.main import main_infer; main_infer()"
-    command = [sys.executable, "-c", script, *map(str, words), "--quiet"]
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command(*words))
     _, status, used = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0
@@ -77,3 +81,20 @@ def test_800_slices_with_ten_samples_take_less_than_two_gigabytes(tmp_path):
         for s, expected in zip(places, mean, strict=True):
             image = pydicom.dcmread(out / f"sct/CT.{s + 1:04d}.dcm")
             np.testing.assert_array_equal(image.pixel_array, np.rint(expected))
+
+
+def test_a_disk_too_small_for_what_memory_is_not_to_hold_is_one_line_and_code_6(tmp_path):
+    study = write_large_study(tmp_path / "study", 64, PIXELS)
+    bundle = write_tiny_bundle(tmp_path / "tiny.mrct")
+    done = subprocess.run(
+        command(study, tmp_path / "out", "--bundle", bundle),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000_000,) * 2),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6
+    assert done.stderr.startswith("mrct: error: ")
+    assert "67 MB are needed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study", "tiny.mrct"]

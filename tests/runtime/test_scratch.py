@@ -91,7 +91,9 @@ def test_a_disk_without_room_is_told_before_anything_is_written(scratch, tmp_pat
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
     try:
-        with pytest.raises(OutputError, match=r"2 MB are needed for .* and \d+ MB free"):
+        with pytest.raises(
+            OutputError, match=r"2 MB are needed for .* and \d+ MB free \(file too large\)"
+        ):
             scratch.empty((2, 1000, 1000), np.uint8)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
