@@ -10,7 +10,7 @@ PACKAGES = [ROOT / part for part in ("runtime", "train", "export", "cli")]
 WRITING = {
     *("write_text", "write_bytes", "savefig", "save_as", "dcmwrite", "WriteImage", "save_file"),
     *("to_filename", "imsave", "NamedTemporaryFile", "mkstemp", "savetxt", "tofile", "memmap"),
-    *("TemporaryFile", "SpooledTemporaryFile"),
+    *("TemporaryFile", "SpooledTemporaryFile", "ImageOpener"),
     *("rename", "renames", "copyfile", "copy2", "copytree", "move", "link_to", "hardlink_to"),
 }
 # calls of these names write where their first argument, or their receiver, is a module that does

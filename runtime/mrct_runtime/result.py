@@ -23,7 +23,7 @@ from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.outputs import Outputs, write_besides
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
-from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go, slices
+from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
@@ -148,12 +148,8 @@ class Result:
         if shown.source.headers:
             shown.write_dicom(folder, outputs, scratch)
         ending = shown.source.volumes
-        for volume, name, title in (
-            (shown.mean_hu, MEAN, SYNTHETIC),
-            (shown.std_hu, STD, UNCERTAINTY),
-        ):
-            WRITERS[ending](volume, folder / f"{name}{ending}", title)
-            let_go(volume.array)
+        WRITERS[ending](shown.mean_hu, folder / f"{MEAN}{ending}", SYNTHETIC)
+        WRITERS[ending](shown.std_hu, folder / f"{STD}{ending}", UNCERTAINTY)
         mean, std = shown.mean_hu.canonical(scratch), shown.std_hu.canonical(scratch)
         write_slice(shown.source.volume.canonical(scratch), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
