@@ -43,7 +43,7 @@ def write_nifti(volume: Volume, path: Path | str, notice: str = "") -> None:
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     try:
-        with ImageOpener(str(path), "wb") as file:  # type: ignore[no-untyped-call]
+        with ImageOpener(str(path), "wb") as file:
             image.header.write_to(file)
             file.write(bytes(image.header.get_data_offset() - file.tell()))
             for part in slices(volume.array):
