@@ -21,7 +21,8 @@ from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.dicom.reading import read_pair
 from mrct_runtime.intensity import AIR_HU, HuWindow
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 from mrct_runtime.translate import conditioned
 
 STEPS: dict[str, tuple[int, ...]] = {

@@ -26,7 +26,8 @@ from mrct_runtime.samplers.heun import Heun
 from mrct_runtime.samplers.ode import ProbabilityFlow
 from mrct_runtime.samplers.pc import PredictorCorrector
 from mrct_runtime.samplers.unipc import UnifiedPredictorCorrector
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 from mrct_train.network import Network
 from mrct_train.unet import UNetConfig
 

@@ -23,8 +23,9 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.evaluation.cases import Case, Selection, load_case
 from mrct_runtime.evaluation.scoring import Ruler, mean_std_hu
 from mrct_runtime.paired import Preparation
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.settings import Settings
-from mrct_runtime.synthesis import Moments, Sampling, synthesize
+from mrct_runtime.synthesis import Moments, synthesize
 from mrct_runtime.warm_start import WarmStart
 
 MC, MANY = 10, 100

@@ -36,7 +36,8 @@ from mrct_runtime.evaluation.voxels import body_voxels
 from mrct_runtime.paired import Preparation
 from mrct_runtime.process import VESDE, Process
 from mrct_runtime.samplers.predictors import PREDICTORS, uniform_levels
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 
 MC = 10
 TISSUE_HU = 20.0

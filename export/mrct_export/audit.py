@@ -23,7 +23,8 @@ from mrct_runtime.intensity import HuWindow
 from mrct_runtime.manifest import Sampled
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers import Sampler, adapts, sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 from mrct_train.attention import Attention
 from mrct_train.torch_engine import TorchEngine
 from mrct_train.unet import ResidualBlock, UNet

@@ -17,7 +17,7 @@ from mrct_runtime.scratch import slices
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
     from mrct_runtime.job import Job
-    from mrct_runtime.synthesis import Sampling
+    from mrct_runtime.sampling import Sampling
 
 
 def identity(job: Job, engine: Engine, plan: Sampling) -> str:

@@ -30,9 +30,10 @@ from mrct_runtime.journal import Journal
 from mrct_runtime.placing import Placing
 from mrct_runtime.process import Direct
 from mrct_runtime.result import Counters, Model, Result
+from mrct_runtime.sampling import Guess, Sampling
 from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
 from mrct_runtime.settings import Settings, default_batch
-from mrct_runtime.synthesis import Guess, Progress, Sampling, Work, stream
+from mrct_runtime.synthesis import Progress, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 from mrct_runtime.warm_start import Started

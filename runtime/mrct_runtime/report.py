@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mrct_runtime.manifest import Manifest
     from mrct_runtime.outputs import Outputs
     from mrct_runtime.result import Result
-    from mrct_runtime.synthesis import Sampling
+    from mrct_runtime.sampling import Sampling
     from mrct_runtime.uncertainty import Uncertainty
     from mrct_runtime.warm_start import Started
 

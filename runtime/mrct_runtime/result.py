@@ -23,8 +23,8 @@ from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.outputs import Outputs, write_besides
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
-from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
 from mrct_runtime.volume_files import WRITERS

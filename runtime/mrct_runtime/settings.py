@@ -13,8 +13,8 @@ from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers import recipe, sampler, sampler_class
 from mrct_runtime.samplers.checks import check_family, check_positive
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.warm_start import Started, WarmStart
 

@@ -9,99 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import itemgetter
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrct_runtime.arrays import Array, array_namespace
-from mrct_runtime.branching import Branching, Keys, parts
-from mrct_runtime.denoisers import Counted
+from mrct_runtime.drawing import Drawing
 from mrct_runtime.engines import Engine
-from mrct_runtime.errors import DeviceMemoryError, NumericError, UsageError
+from mrct_runtime.errors import NumericError
 from mrct_runtime.finished import Batch, Finished, Receiver
 from mrct_runtime.moments import Running
-from mrct_runtime.noise import Noise
-from mrct_runtime.process import Direct, Process
+from mrct_runtime.process import Process
 from mrct_runtime.rows import Queue, Rows
-from mrct_runtime.samplers import Sampler
-from mrct_runtime.stopping import Stopping
-
-Guess: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""x_0 of a condition, both [B, 1, H, W] on the host: its network may have a device or a queue of its own."""
-
-# A state is one image, the network's widest layers are some dozens.
-_BATCHES_THAT_PART = 32
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How samples are drawn: everything between the command line and the loop.
-
-    `mc` samples a slice, or, with `stopping`, as many as that asks for and at most `mc`; `batch` rows at once, fewer
-    where the engine takes fewer. `series` keys the noise.
-
-    The prior lies around `prior_mean`, the data's, which it keeps as alpha(t_max) m: std(t_max) alone does not quite
-    forget it. `guess` gives in its place an image of the condition, for a process that starts with little noise.
-
-    With `branch_at`, a network time, the samples of a slice are one until then. `antithetic` samples come in pairs that
-    start on either side of what the prior lies around: where a sampler draws no noise on its way, their mean is far more
-    exact.
-    """
-
-    sampler: Sampler
-    mc: int = 10
-    seed: int = 0
-    batch: int = 10
-    prior_mean: float = 0.0
-    series: str = ""
-    stopping: Stopping | None = None
-    branch_at: float | None = None
-    guess: Guess | None = None
-    antithetic: bool = False
-
-    def __post_init__(self) -> None:
-        if self.mc < 1:
-            raise UsageError(f"mc must be at least 1 sample a slice, got {self.mc}")
-        if self.batch < 1:
-            raise UsageError(f"batch must be at least 1, got {self.batch}")
-        if self.stopping is not None and (self.antithetic or self.branch_at is not None):
-            raise UsageError(
-                "a standard error is one of independent samples: leave mc_tolerance out, or antithetic and branch_at"
-            )
-        if self.antithetic and (self.mc < 2 or self.branch_at is not None):
-            raise UsageError(
-                "antithetic samples are two or more, from opposite noise: leave antithetic out where a slice has one, "
-                "or where its samples are one at first (branch_at)"
-            )
-        if self.stopping is not None and self.stopping.least > self.mc:
-            raise UsageError(
-                f"mc must go from fewer samples to more, got {self.stopping.least} to {self.mc}"
-            )
-
-    @property
-    def least(self) -> int:
-        """The samples that every slice gets."""
-        return self.mc if self.stopping is None else self.stopping.least
-
-    def check(self, process: Process) -> None:
-        """UsageError where the sampler does not serve the process, or its samples cannot part where they are to."""
-        self.sampler.check(process)
-        if self.branch_at is None:
-            return
-        if isinstance(process, Direct):
-            raise UsageError("a direct network has no way to share: leave branch_at out")
-        if not process.t_min < self.branch_at < process.t_max:
-            raise UsageError(
-                f"branch_at must lie between the times {process.t_min:g} and {process.t_max:g}, got {self.branch_at:g}"
-            )
-        if not parts(self.sampler, process, self.branch_at):
-            raise UsageError(
-                f"sampler {self.sampler.name} draws no noise from t = {self.branch_at:g} on, so samples that are one until "
-                "then stay one: raise branch_at, take more steps or a sampler that draws noise in its steps"
-            )
+from mrct_runtime.sampling import Sampling
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +106,7 @@ def stream(
     up with the condition.
     """
     sampling.check(process)
-    drawing = _Drawing(
+    drawing = Drawing(
         engine, process, cond, sampling, range(len(cond)) if slices is None else slices
     )
     queue = Queue(len(cond), sampling.least)
@@ -309,99 +228,6 @@ class _Tally:
         if stopping is None or not deviations.size:
             return n
         return stopping.wanted(float(deviations.mean()), n, self._sampling.mc)
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawing:
-    """How rows become samples."""
-
-    engine: Engine
-    process: Process
-    cond: Array
-    sampling: Sampling
-    names: Sequence[int]
-
-    def together(self, batch: int) -> int:
-        """The rows that are drawn together where `batch` go through the network at once.
-
-        Samples that part are those of a slice, whatever the batch, so that they share one way; but not so many that their
-        states take more memory than the network.
-        """
-        if self.sampling.branch_at is None:
-            return batch
-        return min(self.sampling.mc, _BATCHES_THAT_PART * batch)
-
-    def draw_if_it_fits(self, rows: Rows, batch: int) -> tuple[Array | None, int]:
-        """As `draw`; None where memory is too small for such a batch, DeviceMemoryError where it is one image."""
-        try:
-            return self.draw(rows, batch)
-        except (DeviceMemoryError, MemoryError) as error:
-            if batch > 1:
-                return None, 0
-            height, width = self.cond.shape[1:]
-            raise DeviceMemoryError(
-                f"{self.engine.device.name} has too little memory for one image of {height} x {width}"
-            ) from error
-
-    def draw(self, rows: Rows, batch: int) -> tuple[Array, int]:
-        """Samples [B, H, W] of these rows on the engine's device, and the images that went through the network."""
-        if self.sampling.branch_at is None:
-            return self._apart(rows)
-        slices = [list(of_slice) for _, of_slice in groupby(rows, key=itemgetter(0))]
-        drawn = [self._branched(of_slice, self.sampling.branch_at, batch) for of_slice in slices]
-        together = self.engine.device.xp.concatenate([samples for samples, _ in drawn])
-        return together, sum(images for _, images in drawn)
-
-    def _apart(self, rows: Rows) -> tuple[Array, int]:
-        """Each row with noise of its own from the prior on."""
-        noise = self._noise(self._keys(rows), 0)
-        denoise = Counted(self.engine.bind(self._images([s for s, _ in rows])))
-        x = self._prior(noise, [s for s, _ in rows])
-        drawn = self.sampling.sampler(denoise, self.process, x, noise)
-        return drawn[:, 0], denoise.images
-
-    def _branched(self, rows: Rows, at: float, batch: int) -> tuple[Array, int]:
-        """Rows of one slice that share the way down to time `at`."""
-        image = self._images([rows[0][0]])
-        ways = Branching(self.engine, image, self._keys(rows), self._noise, at, batch)
-        x = self._prior(ways.noise, [rows[0][0]])
-        drawn = self.sampling.sampler(ways.denoise, self.process, x, ways.noise)
-        return drawn[:, 0], ways.images
-
-    def _images(self, slices: Sequence[int]) -> Array:
-        """The condition [B, 1, H, W] on the device."""
-        images: Array = self.engine.device.xp.asarray(self._given(slices))
-        return images
-
-    def _given(self, slices: Sequence[int]) -> NDArray[np.float32]:
-        """The condition [B, 1, H, W] on the host."""
-        given: NDArray[np.float32] = self.cond[list(slices), None].astype(np.float32)
-        return given
-
-    def _keys(self, rows: Rows) -> Keys:
-        return [(self.names[s], k) for s, k in rows]
-
-    def _noise(self, keys: Keys, first: int) -> Noise:
-        sampling, shape = self.sampling, self.cond.shape[1:]
-        normals, antithetic = self.engine.device.normals, sampling.antithetic
-        return Noise(
-            sampling.seed, sampling.series, keys, shape, normals, first, antithetic=antithetic
-        )
-
-    def _prior(self, noise: Callable[[], Array], slices: Sequence[int]) -> Array:
-        t, centre = self.process.t_max, self._centre(slices)
-        x: Array = self.process.alpha(t) * centre + self.process.std(t) * noise()
-        return x
-
-    def _centre(self, slices: Sequence[int]) -> Array | float:
-        """What the prior lies around; a guess is made once of each slice."""
-        if self.sampling.guess is None:
-            return self.sampling.prior_mean
-        each, places = np.unique(slices, return_inverse=True)
-        centre: Array = self.engine.device.xp.asarray(
-            self.sampling.guess(self._given(each.tolist()))[places]
-        )
-        return centre
 
 
 def _check_finite(engine: Engine, drawn: Array, rows: Rows) -> None:

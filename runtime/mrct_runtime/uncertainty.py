@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.evaluation.recalibration import Recalibration
-from mrct_runtime.synthesis import Sampling
+from mrct_runtime.sampling import Sampling
 
 
 @dataclass(frozen=True)

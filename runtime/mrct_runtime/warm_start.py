@@ -20,8 +20,8 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Direct, Process
 from mrct_runtime.samplers.checks import check_positive
+from mrct_runtime.sampling import Guess
 from mrct_runtime.started_process import started
-from mrct_runtime.synthesis import Guess
 
 WIDTHS: Final = 4.0
 """sigma_0 in deviations of the CT: the ODE then keeps at least 4 / sqrt(17) = 97 % of any pixel's spread."""

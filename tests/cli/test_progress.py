@@ -11,8 +11,9 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.process import VESDE
 from mrct_runtime.samplers import sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.synthesis import synthesize
 
 EM = sampler("em", {"steps": 20, "predictor": "reverse-diffusion"})
 

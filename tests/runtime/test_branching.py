@@ -10,7 +10,8 @@ from mrct_runtime.errors import UsageError
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 
 AT = 0.4
 RANDOM = [("ddpm", DDPM()), ("em", VESDE()), ("pc", VESDE())]

@@ -19,7 +19,8 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import EngineError
 from mrct_runtime.noise import Noise
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 
 
 class RuntimeFailureError(RuntimeError):

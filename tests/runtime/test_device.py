@@ -19,8 +19,9 @@ from mrct_runtime.engines.wrapped import WrappedEngine
 from mrct_runtime.errors import DeviceMemoryError
 from mrct_runtime.process import VESDE, Process
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.started_process import StartedVESDE
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.synthesis import synthesize
 
 STEPS = {"ode": 400, "direct": 1}
 OPTIONS = [

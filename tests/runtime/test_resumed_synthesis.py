@@ -13,8 +13,9 @@ from mrct_runtime.finished import Batch, Finished, Past, Receiver
 from mrct_runtime.journal import Journal
 from mrct_runtime.process import VESDE
 from mrct_runtime.samplers import sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Sampling, stream
+from mrct_runtime.synthesis import stream
 
 SIZE = 12
 CONDITION = np.random.default_rng(1).uniform(0, 1, (5, SIZE, SIZE)).astype(np.float32)

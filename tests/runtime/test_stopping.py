@@ -7,8 +7,9 @@ from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import VESDE
 from mrct_runtime.samplers import sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.stopping import Stopping, c4, standard_error
-from mrct_runtime.synthesis import Moments, Sampling, synthesize
+from mrct_runtime.synthesis import Moments, synthesize
 
 TOLERANCE = 0.04
 

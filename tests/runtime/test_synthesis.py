@@ -12,8 +12,9 @@ from mrct_runtime.finished import Receiver
 from mrct_runtime.noise import Noise
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.stopping import Stopping
-from mrct_runtime.synthesis import Progress, Sampling, stream, synthesize
+from mrct_runtime.synthesis import Progress, stream, synthesize
 
 PROCESSES = {VESDE: VESDE(), DDPM: DDPM(), Direct: Direct()}
 

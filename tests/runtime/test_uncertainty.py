@@ -7,7 +7,7 @@ import pytest
 from fitted import PRIOR_MEAN, recalibration
 
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 
 FITTED = {"em": recalibration("em", mc=10, steps=50)}

@@ -19,9 +19,10 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.settings import Settings
 from mrct_runtime.started_process import started
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.synthesis import synthesize
 from mrct_runtime.translate import prepare
 from mrct_runtime.warm_start import WarmStart
 

@@ -6,7 +6,8 @@ from training_run import METHODS, recipe
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 from mrct_train.checkpoint import build_network
 from mrct_train.data import DataSummary
 from mrct_train.torch_engine import TorchEngine

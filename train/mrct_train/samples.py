@@ -18,7 +18,8 @@ from mrct_runtime.evaluation import metrics
 from mrct_runtime.output_folder import not_writable
 from mrct_runtime.process import DDPM, VESDE
 from mrct_runtime.samplers import Sampler, sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 from mrct_train.config import TrainConfig
 from mrct_train.data import Indices, Pairs
 from mrct_train.torch_engine import TorchEngine

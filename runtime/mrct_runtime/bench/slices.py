@@ -18,7 +18,8 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.device import Device
 from mrct_runtime.engines import Backend, Engine
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 
 
 class Stopwatch:

@@ -15,8 +15,8 @@ from mrct_runtime.paired import Preparation
 from mrct_runtime.process import Direct
 from mrct_runtime.samplers import RECIPES, adapts, sampler_class
 from mrct_runtime.samplers.checks import family_names
+from mrct_runtime.sampling import Sampling
 from mrct_runtime.settings import Settings
-from mrct_runtime.synthesis import Sampling
 
 _TITLES: Final[Mapping[str, str]] = {"cnn": "CNN", "wgan-gp": "WGAN-GP"}
 

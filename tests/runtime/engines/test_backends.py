@@ -14,7 +14,8 @@ from mrct_runtime.engines.target import Target
 from mrct_runtime.errors import EngineError
 from mrct_runtime.noise import Noise
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Moments, Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import Moments, synthesize
 
 TIMES = [0.001, 0.01, 0.1, 0.3, 0.7, 1.0]
 RELATIVE_RMS = {"fp32": 1e-4, "fp16": 2e-3}

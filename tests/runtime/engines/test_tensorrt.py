@@ -28,7 +28,8 @@ from mrct_runtime.engines.tensorrt_library import RTX, TENSORRT, Library
 from mrct_runtime.errors import DeviceMemoryError, EngineError
 from mrct_runtime.process import DDPM, VESDE, Direct
 from mrct_runtime.samplers import sampler
-from mrct_runtime.synthesis import Sampling, synthesize
+from mrct_runtime.sampling import Sampling
+from mrct_runtime.synthesis import synthesize
 
 SIZE = 16
 
