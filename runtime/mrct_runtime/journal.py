@@ -21,10 +21,12 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from mrct_runtime import npy
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.finished import Batch, Finished, Past
 from mrct_runtime.output_folder import not_writable
+from mrct_runtime.structured_text import from_json
 
 _LOG: Final = "log.jsonl"
 _OWNER, _SLICE, _BATCH = "of", "slice", "batch"
@@ -106,7 +108,7 @@ def _kept(folder: Path, owner: str) -> tuple[Past, int] | None:
     finished: dict[int, Finished] = {}
     for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
         try:
-            entry = json.loads(line)
+            entry = from_json(line)
             if length == 0:
                 if entry != {_OWNER: owner}:
                     return None
@@ -130,7 +132,7 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     try:
         if file_sha256(path) != told["sha256"]:
             return
-        mean, std = np.load(path, mmap_mode="r", allow_pickle=False)
+        mean, std = npy.mapped(path)
     except (OSError, ValueError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime import npy
 from mrct_runtime.appearance import Seen, appearance
 from mrct_runtime.errors import (
     InputRejectedError,
@@ -38,6 +39,7 @@ from mrct_runtime.paired import (
     prepare,
     refuse_test_alone,
 )
+from mrct_runtime.structured_text import from_json
 from mrct_train.config import TrainConfig
 
 Images: TypeAlias = NDArray[np.float32]
@@ -69,6 +71,14 @@ class DataSummary:
     digests: tuple[str, ...] = ()
     seen: Seen | None = None
     """How the MR looks; None of runs from before that was kept, and of a single subject."""
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or self.slices < 1:
+            raise ValueError(
+                f"nothing is trained on {self.slices} slices of {self.subjects} subjects"
+            )
+        if not (math.isfinite(self.mean) and math.isfinite(self.deviation)):
+            raise ValueError(f"no CT has the mean {self.mean} and the deviation {self.deviation}")
 
 
 @dataclass(frozen=True)
@@ -259,10 +269,8 @@ def _cached(
 def _kept(place: Path) -> tuple[Slices, list[str], str]:
     """The slices that were stored, what was warned of then, and their digest."""
     try:
-        facts = json.loads((place / _FACTS).read_text("utf-8"))
-        mapped = [
-            np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS
-        ]
+        facts = from_json((place / _FACTS).read_text("utf-8"))
+        mapped = [npy.mapped(place / f"{name}.npy") for name in _ARRAYS]
         return Slices(*mapped), list(facts["warnings"]), str(facts["digest"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputRejectedError(

@@ -26,7 +26,7 @@ def overwritten(content: bytes, chance: Random) -> bytes:
     """A few bytes are ones that programs trip over."""
     found = bytearray(content)
     for _ in range(chance.randint(1, 4) if found else 0):
-        found[chance.randrange(len(found))] = chance.choice(b"\x00\xff\x7f\x80\n\\\"[{-.e/\x1b")
+        found[chance.randrange(len(found))] = chance.choice(b'\x00\xff\x7f\x80\n\\"[{-.e/\x1b')
     return bytes(found)
 
 

@@ -121,7 +121,7 @@ class Server:
         before = set(sys.modules)
 
         def work() -> int:
-            code = _read(folder, kind, line)
+            code = _read(folder, self.seeds / kind.name, kind, line)
             told = "\n".join(sorted(set(sys.modules) - before))
             folder.with_suffix(".modules").write_text(told)
             return code
@@ -151,7 +151,7 @@ class Server:
         def work() -> int:
             mutant = _mutant(kind, self.seeds / kind.name, folder, asked)
             made.write_text(json.dumps(asdict(mutant)))
-            return _read(folder, kind, mutant.command)
+            return _read(folder, self.seeds / kind.name, kind, mutant.command)
 
         end = apart(work, folder, asked.get("seconds", SECONDS), MEGABYTES)
         mutant = json.loads(made.read_text()) if made.exists() else None
@@ -171,10 +171,10 @@ def _mutant(kind: Kind, seed: Path, folder: Path, asked: dict[str, Any]) -> Muta
     return mutate(kind, seed, folder, seeded(kind.name, asked["number"]))
 
 
-def _read(folder: Path, kind: Kind, line: str) -> int:
+def _read(folder: Path, seed: Path, kind: Kind, line: str) -> int:
     """The command's exit code; what it gave is beside the folder where it ended well, and an AssertionError in its place."""
     os.chdir(folder)
-    code = command(line)
+    code = command(line.replace("SEED", shlex.quote(str(seed))))
     sys.stdout.flush()
     if code == 0:
         told = folder.with_suffix(".out").read_text()

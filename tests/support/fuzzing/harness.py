@@ -191,9 +191,13 @@ class Tally:
         return sum(self.counts.values(), Counter())
 
     def __str__(self) -> str:
-        lines = [f"{sum(c.values()):6} {kind}: {_listed(c)}" for kind, c in sorted(self.counts.items())]
+        lines = [
+            f"{sum(c.values()):6} {kind}: {_listed(c)}" for kind, c in sorted(self.counts.items())
+        ]
         whole = f"{self.total.total():6} mutants: {_listed(self.total)}"
-        most = f"the longest took {self.most_seconds:.1f} s, the largest {self.most_megabytes:.0f} MB"
+        most = (
+            f"the longest took {self.most_seconds:.1f} s, the largest {self.most_megabytes:.0f} MB"
+        )
         return "\n".join([*lines, whole, most])
 
 

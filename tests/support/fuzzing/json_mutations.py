@@ -95,7 +95,9 @@ def laid_out_anew(content: bytes, chance: Random) -> bytes:
         return content
     names = list(document)
     chance.shuffle(names)
-    return json.dumps({name: document[name] for name in names}, indent=chance.randint(0, 7)).encode()
+    return json.dumps(
+        {name: document[name] for name in names}, indent=chance.randint(0, 7)
+    ).encode()
 
 
 def _changed(content: bytes, chance: Random, other: Callable[[Any], Any]) -> bytes:
@@ -133,7 +135,13 @@ def _places(content: bytes) -> tuple[Any, list[tuple[Any, Any]]]:
 
 
 def _inside(value: Any) -> Iterator[tuple[Any, Any]]:
-    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else ()
+    )
     for key in keys:
         yield value, key
         yield from _inside(value[key])
@@ -147,11 +155,29 @@ JSON: tuple[Mutation, ...] = (
 _LINE_VALUES = (
     *("", "nan", "-inf", "1e999", "0x7fffffffffffffffff", "9" * 5000, "'", '"""', "[", "{", "true"),
     *("1979-05-27T07:32:00Z", "24:60:60", "[" * 5000, "[" * 500 + "]" * 500, "{a=1,a=2}", "~"),
-    *("!!python/object/apply:os.abort []", "&a [*a]", "*unknown", "!!binary AA==", "-1", '"\\ud800"'),
+    *(
+        "!!python/object/apply:os.abort []",
+        "&a [*a]",
+        "*unknown",
+        "!!binary AA==",
+        "-1",
+        '"\\ud800"',
+    ),
     *("{" * 2000, "- " * 2000, "? " * 2000, "1_000", "0o17", "[1, 'a']", "{x: {y: {}}}", "<<: 1"),
 )
 _LINES = (
-    *("[[table]]", "[a.b.c]", "[a]\n[a]", "a.b.c = 1", "\x00", "﻿", "= 1", "%YAML 9.9", "---", "..."),
+    *(
+        "[[table]]",
+        "[a.b.c]",
+        "[a]\n[a]",
+        "a.b.c = 1",
+        "\x00",
+        "﻿",
+        "= 1",
+        "%YAML 9.9",
+        "---",
+        "...",
+    ),
     "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
     "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]",
     "\n".join(f"[{'.'.join(['a'] * k)}]" for k in range(1, 400)),

@@ -56,11 +56,13 @@ def finished(_folder: Path, _told: str) -> str:
 
 
 def surveyed(_folder: Path, told: str) -> str:
-    """The JSON of a survey, in which a stack is used, with its slices, or the plan of a translation."""
+    """The JSON of a survey, in which a stack is used, with its slices; the plan of a translation; or its voxels' digests."""
     if not told.startswith("{"):
         assert "slices of" in told
         return "planned"
     found = json.loads(told)
+    if "mean_hu" in found:
+        return told
     used = [stack for stack in found["stacks"] if stack["name"] == found["used"]]
     assert len(used) == 1
     assert used[0]["slices"] >= 1
@@ -97,11 +99,12 @@ def data_set(_folder: Path, told: str) -> str:
     return json.dumps(found, sort_keys=True)
 
 
-_OF_STUDY = ("--bundle tiny.mrct --device cpu --threads 1 --quiet",)
+_OF_STUDY = "--bundle tiny.mrct --device cpu --threads 1 --quiet"
 _STUDIES = (
-    *(("check study --json",) * 5),
-    *((f"infer study out {_OF_STUDY[0]} --dry-run",) * 2),
-    f"infer study out {_OF_STUDY[0]}",
+    *(("check study --json",) * 9),
+    *((f"infer study out {_OF_STUDY} --dry-run",) * 4),
+    *(("read-translation tiny.mrct study",) * 4),
+    f"infer study out {_OF_STUDY}",
 )
 _PLAN = " ".join(seeds.PLAN)
 
@@ -129,8 +132,9 @@ def _of_volume(ending: str, patterns: tuple[str, ...], share: int) -> Kind:
         seeds.volumes,
         dict.fromkeys(patterns, (*BYTES, *BYTES, *LINES) if ending == "mhd" else BYTES),
         (
-            *((f"infer mr.{ending} out {_OF_STUDY[0]} --dry-run",) * 3),
-            f"infer mr.{ending} out {_OF_STUDY[0]}",
+            *((f"infer mr.{ending} out {_OF_STUDY} --dry-run",) * 5),
+            *((f"read-translation tiny.mrct mr.{ending}",) * 4),
+            f"infer mr.{ending} out {_OF_STUDY}",
         ),
         dicom,
         share,
@@ -175,7 +179,9 @@ KINDS: dict[str, Kind] = {
         Kind(
             "paired volumes",
             seeds.paired,
-            dict.fromkeys(("data/one/mr.nii.gz", "data/one/ct.nii.gz", "data/one/mask.nii.gz"), BYTES),
+            dict.fromkeys(
+                ("data/one/mr.nii.gz", "data/one/ct.nii.gz", "data/one/mask.nii.gz"), BYTES
+            ),
             ("check data --json",),
             data_set,
             3,
@@ -184,8 +190,8 @@ KINDS: dict[str, Kind] = {
             "bundle",
             seeds.bundle,
             _BUNDLE,
-            (f"infer mr.nii out {_PLAN}",),
-            translated,
+            (*(("read-translation tiny.mrct mr.nii",) * 9), f"infer mr.nii out {_PLAN}"),
+            dicom,
             16,
             seal=seals.seal_bundle,
             verified=True,
@@ -213,8 +219,11 @@ KINDS: dict[str, Kind] = {
             "journal",
             seeds.journal,
             {".out.work/journal/log.jsonl": (*_LINES, *BYTES), ".out.work/journal/*.npy": BYTES},
-            (f"infer mr.nii out {_PLAN}",),
-            translated,
+            (
+                *(("read-translation tiny.mrct mr.nii --journal .out.work/journal",) * 9),
+                f"infer mr.nii out {_PLAN}",
+            ),
+            dicom,
             4,
             seal=seals.seal_journal,
             verified=True,
@@ -222,7 +231,11 @@ KINDS: dict[str, Kind] = {
         Kind(
             "many",
             seeds.many,
-            {"outs/.mrct/*.json": _JSON, "outs/.mrct/failed/*.json": _JSON, "outs/.mrct/key": BYTES},
+            {
+                "outs/.mrct/*.json": _JSON,
+                "outs/.mrct/failed/*.json": _JSON,
+                "outs/.mrct/key": BYTES,
+            },
             ("merge outs --json -", "merge outs --studies studies"),
             finished,
             3,
@@ -249,7 +262,7 @@ KINDS: dict[str, Kind] = {
             "prepared slices",
             seeds.slices,
             {"cache/**/*.npy": BYTES, "cache/**/*.json": _JSON},
-            ("read-pairs data cache",),
+            ("read-pairs SEED/data cache",),
             printed,
             3,
             training=True,

@@ -16,8 +16,30 @@ from fuzzing.byte_mutations import BYTES, Mutation
 from fuzzing.json_mutations import JSON
 
 _OPERATORS = (
-    *("Add", "Mul", "Gather", "Reshape", "Expand", "Tile", "ConstantOfShape", "Range", "Pad", "Resize"),
-    *("Conv", "MatMul", "Loop", "If", "Scan", "RandomNormal", "Unknown", "Cast", "Shape", "NonZero"),
+    *(
+        "Add",
+        "Mul",
+        "Gather",
+        "Reshape",
+        "Expand",
+        "Tile",
+        "ConstantOfShape",
+        "Range",
+        "Pad",
+        "Resize",
+    ),
+    *(
+        "Conv",
+        "MatMul",
+        "Loop",
+        "If",
+        "Scan",
+        "RandomNormal",
+        "Unknown",
+        "Cast",
+        "Shape",
+        "NonZero",
+    ),
 )
 _DIMENSIONS = (0, -1, 1, 2, 3, 1000, 1 << 20, 1 << 31, (1 << 63) - 1)
 
@@ -61,7 +83,9 @@ def with_another_weight(content: bytes, chance: Random) -> bytes:
                 constants.remove(constant)
             case 4:
                 constant.data_location = TensorProto.EXTERNAL
-                constant.external_data.add(key="location", value=chance.choice(("/etc/passwd", "a")))
+                constant.external_data.add(
+                    key="location", value=chance.choice(("/etc/passwd", "a"))
+                )
             case _:
                 constant.raw_data = struct.pack("<f", chance.choice((float("nan"), 1e38, -1.0)))
 

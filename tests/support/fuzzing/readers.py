@@ -112,7 +112,42 @@ def instance(path: Path) -> None:
     click.echo(found.study_uid)
 
 
+@click.command()
+@click.argument("bundle_path", type=Path)
+@click.argument("study", type=Path)
+@click.option("--journal", "kept", type=Path)
+def translation(bundle_path: Path, study: Path, kept: Path | None) -> None:
+    """The voxels of a translation as `mrct infer` makes it, without its files and pictures, which take half a second."""
+    from contextlib import nullcontext
+
+    import numpy as np
+    from fuzzing.seeds import STEPS
+
+    from mrct_runtime.bundle import Bundle
+    from mrct_runtime.digests import voxel_digests
+    from mrct_runtime.engines.target import Target
+    from mrct_runtime.process import Direct
+    from mrct_runtime.settings import Settings
+    from mrct_runtime.translate import prepare
+
+    bundle = Bundle.load(bundle_path)
+    plan = {} if isinstance(bundle.process, Direct) else {"mc": 2, "options": {"steps": STEPS}}
+    target = Target("cpu", threads=1)
+    settings = Settings(bundle.sampler, batch=3, target=target, **plan)
+    job = prepare(bundle, study, settings)
+    engine = job.open_engine()
+    with nullcontext() if kept is None else job.journal(kept, engine) as journal:
+        result = job.run(engine, journal=journal)
+    engine.close()
+    for volume in (result.mean_hu, result.std_hu):
+        assert volume.grid.shape == job.source.volume.grid.shape
+        assert np.isfinite(volume.array).all()
+        assert -1100 <= volume.array.min() <= volume.array.max() <= 4000
+    click.echo(json.dumps(voxel_digests(result.mean_hu, result.std_hu), sort_keys=True))
+
+
 READERS = {
+    "read-translation": translation,
     "read-recipe": recipe,
     "read-presets": presets,
     "read-split": split,

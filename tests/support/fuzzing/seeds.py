@@ -157,8 +157,10 @@ def result(place: Path) -> None:
         assert run("infer", "mr.nii", "out", *PLAN) == 0
 
 
+STEPS = 20
 PLAN = (
-    *("--bundle", "tiny.mrct", "--sampler", "em", "--steps", "40", "--mc", "2", "--batch", "3"),
+    *("--bundle", "tiny.mrct", "--sampler", "em", "--steps", str(STEPS), "--mc", "2"),
+    *("--batch", "3"),
     *("--device", "cpu", "--threads", "1", "--quiet"),
 )
 

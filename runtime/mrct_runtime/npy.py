@@ -1,0 +1,42 @@
+"""Arrays in NumPy's format as numpy.save writes them, read without evaluating the Python literal that is their header."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MAGIC: Final = b"\x93NUMPY\x01\x00"
+_DESCRIPTION: Final = re.compile(
+    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, 'shape': \(([0-9, ]{0,200})\), \} *\n"
+)
+
+
+def array(content: bytes | mmap.mmap) -> NDArray[Any]:
+    """A view of the array that is all of `content`, not writable; ValueError where it is not one in C order."""
+    start = len(_MAGIC) + 2
+    if content[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("not the npy format 1.0")
+    end = start + int.from_bytes(content[start - 2 : start], "little")
+    found = _DESCRIPTION.fullmatch(content[start:end])
+    if found is None:
+        raise ValueError("not an array in C order")
+    try:
+        kind = np.dtype(found[1].decode())
+    except TypeError as error:
+        raise ValueError("not an array of numbers") from error
+    shape = tuple(int(size) for size in found[2].split(b",") if size.strip())
+    if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - end:
+        raise ValueError("not as many numbers as its header says")
+    return np.frombuffer(content, kind, offset=end).reshape(shape)
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The file's array, of which memory holds what is looked at; ValueError as of `array`, OSError where it is not read."""
+    with path.open("rb") as file:
+        return array(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
