@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from reprlib import Repr
 from typing import Any, Final
 
 _MOST_PARTS: Final = 100
@@ -28,3 +29,13 @@ def from_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def shown(value: Any) -> str:
+    """The beginning of a value: a few lines of YAML can name one so often that all of it fills the memory."""
+    shortened = Repr()
+    shortened.maxstring = shortened.maxother = 100
+    try:
+        return shortened.repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"

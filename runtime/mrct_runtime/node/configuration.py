@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from mrct_runtime.errors import UsageError
-from mrct_runtime.structured_text import from_toml
+from mrct_runtime.structured_text import from_toml, shown
 
 _LONGEST_TITLE = 16
 
@@ -217,4 +217,4 @@ def _first_fault(error: ValidationError) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not place:
         return message
-    return f"{place}: {message}, got {str(fault['input'])[:60]!r}"
+    return f"{place}: {message}, got {shown(fault['input'])}"

@@ -153,7 +153,20 @@ JSON: tuple[Mutation, ...] = (
 )
 
 _LINE_VALUES = (
-    *("", "nan", "-inf", "1e999", "0x7fffffffffffffffff", "9" * 5000, "'", '"""', "[", "{", "true"),
+    *(
+        "",
+        "nan",
+        "-inf",
+        "1e999",
+        "0x7fffffffffffffffff",
+        "9" * 5000,
+        "0x" + "f" * 5000,
+        "'",
+        '"""',
+        "[",
+        "{",
+        "true",
+    ),
     *("1979-05-27T07:32:00Z", "24:60:60", "[" * 5000, "[" * 500 + "]" * 500, "{a=1,a=2}", "~"),
     *(
         "!!python/object/apply:os.abort []",
