@@ -34,7 +34,7 @@ def from_toml(text: str) -> dict[str, Any]:
 def shown(value: Any) -> str:
     """The beginning of a value: a few lines of YAML can name one so often that all of it fills the memory."""
     shortened = Repr()
-    shortened.maxstring = shortened.maxother = 100
+    shortened.maxlevel, shortened.maxstring, shortened.maxother = 2, 100, 100
     try:
         return shortened.repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits

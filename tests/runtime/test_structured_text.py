@@ -1,5 +1,4 @@
 import json
-import sys
 import time
 
 import pytest
@@ -43,5 +42,5 @@ def test_of_a_value_its_beginning_is_shown():
     named = ["x"]
     for _ in range(100):
         named = [named] * 9
-    assert sys.getsizeof(shown(named)) < 10_000
+    assert len(shown(named)) < 1000
     assert shown(json.loads("[1, 2.5]")) == "[1, 2.5]"
