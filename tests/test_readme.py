@@ -67,14 +67,15 @@ def test_the_python_example_works_as_written(tmp_path, monkeypatch):
 
 def test_the_exit_codes_are_those_of_the_errors():
     from mrct_cli.boundary import INTERRUPTED, TERMINATED
+    from mrct_cli.verdict import MEANINGS
     from mrct_runtime import errors
 
     kinds = [k for k in vars(errors).values() if isinstance(k, type)]
     codes = {k.exit_code for k in kinds if issubclass(k, errors.MrctError)}
-    listed = re.findall(r"^\| ([\d, ]+) \|", README.partition("## Exit codes")[2], re.MULTILINE)
-    assert {int(code) for entry in listed for code in entry.split(",")} == codes | {
-        *(0, INTERRUPTED, TERMINATED)
-    }
+    table = README.partition("## Exit codes")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
+    assert {int(code): meaning.replace("`", "") for code, meaning in listed} == MEANINGS
+    assert set(MEANINGS) == codes | {0, INTERRUPTED, TERMINATED}
 
 
 def test_the_table_of_outputs_names_every_file():

@@ -76,7 +76,9 @@ def test_an_earlier_evaluation_is_replaced_only_where_asked(evaluated, study, ca
     assert (study / "other" / "thesis.txt").is_file()
 
 
-def test_progress_and_scores_are_told_and_quiet_says_nothing(study, capsys, monkeypatch) -> None:
+def test_progress_and_scores_are_told_and_quiet_leaves_the_last_line(
+    study, capsys, monkeypatch
+) -> None:
     monkeypatch.chdir(study)
     words = (
         *("chain.mrct", "pairs", "--samplers", "ddpm", "--mc", 1),
@@ -89,7 +91,8 @@ def test_progress_and_scores_are_told_and_quiet_says_nothing(study, capsys, monk
     assert "MAE HU" in told.out
     assert "wrote pairs-eval: look at pairs-eval/report.html" in told.out
     assert run(*words, "--overwrite", "--quiet") == 0
-    assert capsys.readouterr() == ("", "")
+    last = "PASSED wrote pairs-eval: look at pairs-eval/report.html\n"
+    assert capsys.readouterr() == (last, "")
 
 
 @pytest.mark.parametrize(

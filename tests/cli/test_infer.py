@@ -78,7 +78,7 @@ def test_a_study_becomes_a_ct_series_a_map_niftis_pictures_and_a_report(
     assert names == [f"CT.{k + 1:04d}.dcm" for k in range(SHAPE[0])]
     assert pydicom.dcmread(out / "std.dcm").Modality != "CT"
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in FILES if "png" in name)
-    assert capsys.readouterr().out == "wrote out: look at out/report.html\n"
+    assert capsys.readouterr().out == "PASSED wrote out: look at out/report.html\n"
     assert [path.name for path in here.iterdir()] == ["out"]
 
 

@@ -30,7 +30,7 @@ def out(result, tmp_path):
 def test_a_result_is_as_it_was_written(out, capsys):
     count = sum(path.is_file() for path in out.rglob("*")) - 1
     assert run("verify", out) == 0
-    assert capsys.readouterr().out == f"{count} files are as they were written\n"
+    assert capsys.readouterr().out == f"PASSED {count} files are as they were written\n"
 
 
 def test_every_bit_of_every_file_is_looked_at(out, capsys):

@@ -51,10 +51,10 @@ def with_header(text):
     ],
 )
 def test_anything_else_is_a_wrong_value(content, tmp_path):
-    with pytest.raises(ValueError, match="not|empty"):
+    with pytest.raises(ValueError, match=r"not|empty"):
         npy.array(content)
     (tmp_path / "a.npy").write_bytes(content)
-    with pytest.raises(ValueError, match="not|empty"):
+    with pytest.raises(ValueError, match=r"not|empty"):
         npy.mapped(tmp_path / "a.npy")
 
 

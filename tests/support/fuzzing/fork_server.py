@@ -26,9 +26,9 @@ from typing import Any
 
 from fuzzing.kinds import KINDS, Kind
 from fuzzing.mutants import Mutant, mutate
+from fuzzing.planted import PLANTED
 from fuzzing.readers import READERS
 from fuzzing.seeds import seeded
-
 from mrct_cli import boundary, main
 
 SECONDS = 5.0
@@ -40,7 +40,7 @@ _REFERENCE_SECONDS = 120.0
 def command(words: str) -> int:
     """The exit code of a command line of mrct, or of a reader of the tests."""
     name, *arguments = shlex.split(words)
-    found = READERS.get(name) or main.load(name)
+    found = READERS.get(name) or PLANTED.get(name) or main.load(name)
     return boundary.run(found, f"mrct {name}", arguments)
 
 
@@ -155,7 +155,9 @@ class Server:
 
         end = apart(work, folder, asked.get("seconds", SECONDS), MEGABYTES)
         mutant = json.loads(made.read_text()) if made.exists() else None
-        seed = self.results.get(f"{kind.name} {mutant['command']}") if mutant else None
+        command = mutant["command"] if mutant else ""
+        command = kind.commands[0] if command.startswith("planted-") else command
+        seed = self.results.get(f"{kind.name} {command}")
         return end | {
             "mutant": mutant,
             "out": folder.with_suffix(".out").read_text(errors="replace")[-4000:],

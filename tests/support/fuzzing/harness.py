@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from fuzzing.fork_server import MEGABYTES
+from fuzzing.fork_server import MEGABYTES, SECONDS
 from fuzzing.kinds import KINDS, Kind
 from fuzzing.mutants import Mutant
 
@@ -146,9 +146,9 @@ class Server:
                 break
         return judged(kind, number, told)
 
-    def fate_of(self, kind: str, mutant: Mutant) -> Fate:
+    def fate_of(self, kind: str, mutant: Mutant, seconds: float = SECONDS) -> Fate:
         """What becomes of the mutant that lies in this server's folder."""
-        return judged(kind, None, self.ask(kind=kind, mutant=asdict(mutant)))
+        return judged(kind, None, self.ask(kind=kind, mutant=asdict(mutant), seconds=seconds))
 
     def close(self) -> None:
         """Ends it."""

@@ -210,7 +210,7 @@ KINDS: dict[str, Kind] = {
             "replay",
             seeds.result,
             {"out/run.json": _JSON},
-            (f"infer mr.nii again --bundle tiny.mrct --replay out/run.json --quiet",),
+            ("infer mr.nii again --bundle tiny.mrct --replay out/run.json --quiet",),
             finished,
             4,
             seal=seals.seal_result,

@@ -121,8 +121,8 @@ def translation(bundle_path: Path, study: Path, kept: Path | None) -> None:
     from contextlib import nullcontext
 
     import numpy as np
-    from fuzzing.seeds import STEPS
 
+    from fuzzing.seeds import STEPS
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.digests import voxel_digests
     from mrct_runtime.engines.target import Target
