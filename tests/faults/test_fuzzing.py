@@ -4,6 +4,7 @@
 """
 
 import shutil
+import sys
 from random import Random
 
 import pytest
@@ -94,7 +95,7 @@ def test_ten_thousand_mutants_neither_hang_nor_fill_the_memory_nor_end_in_a_trac
     seeds = make_seeds(place / "all seeds")
     tally = fuzz(seeds, place / "all", spread(MUTANTS))
     with capsys.disabled():
-        print(f"\n{tally}")
+        sys.stdout.write(f"\n{tally}\n")
     assert tally.total.total() >= MUTANTS
     assert set(tally.counts) == set(KINDS)
     for fault in ("hang", "memory", "crash", "traceback", "untold", "wrong"):

@@ -193,7 +193,7 @@ def serve(seeds: Path, place: Path, names: list[str]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = Server(seeds, place, names)
-    threads = len(os.listdir("/proc/self/task"))
+    threads = sum(1 for _ in Path("/proc/self/task").iterdir())
     if threads != 1:
         raise SystemExit(f"{threads} threads: a fork of them may hang by itself")
     answers.write(json.dumps({"ready": True}) + "\n")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from contextlib import chdir
+from collections.abc import Callable
+from contextlib import chdir, nullcontext
+from itertools import count
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
 from dicom_study import make_grid, write_series
 from many_studies import write_studies
 from mr_study import SHAPE, blob
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import dcmread, dcmwrite
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -168,32 +171,25 @@ PLAN = (
 def journal(place: Path) -> None:
     """What a translation leaves that was interrupted after its first slice."""
     bundle(place)
-    watching = telling.Teller.watching
-
-    class Interrupting:
-        done = 0
-
-        def batch_finished(self, _progress: object) -> None:
-            self.done += 1
-            if self.done == 2:
-                raise KeyboardInterrupt
-
-        def evaluated(self, _x: object, _t: object) -> None:
-            pass
-
-        def __enter__(self) -> Interrupting:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    telling.Teller.watching = lambda *_: Interrupting()  # type: ignore[method-assign,assignment,return-value]
-    try:
-        with chdir(place):
-            assert run("infer", "mr.nii", "out", *PLAN) == boundary.INTERRUPTED
-    finally:
-        telling.Teller.watching = watching  # type: ignore[method-assign]
+    interrupting = SimpleNamespace(batch_finished=_interrupt_at_the_second(), evaluated=_ignore)
+    watching = mock.patch.object(telling.Teller, "watching", lambda *_: nullcontext(interrupting))
+    with chdir(place), watching:
+        assert run("infer", "mr.nii", "out", *PLAN) == boundary.INTERRUPTED
     assert list(place.glob(".out.work/journal/slice-*.npy"))
+
+
+def _interrupt_at_the_second() -> Callable[[object], None]:
+    calls = count(1)
+
+    def batch_finished(_progress: object) -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+
+    return batch_finished
+
+
+def _ignore(*_: object) -> None:
+    pass
 
 
 def many(place: Path) -> None:
@@ -261,14 +257,3 @@ def slices(place: Path) -> None:
 def seeded(*words: object) -> Random:
     """The chance of a mutant: the same for the same words, on any machine."""
     return Random(" ".join(map(str, words)))
-
-
-def people(image: Dataset) -> str:
-    """The name in an image."""
-    return str(image.get("PatientName", ""))
-
-
-def files_in(place: Path) -> list[Path]:
-    """Every file below a folder, hidden ones too, in the order of their names."""
-    found = [Path(folder, name) for folder, _, names in os.walk(place) for name in names]
-    return sorted(path.relative_to(place) for path in found)
