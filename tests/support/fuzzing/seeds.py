@@ -172,7 +172,7 @@ def journal(place: Path) -> None:
     """What a translation leaves that was interrupted after its first slice."""
     bundle(place)
     interrupting = SimpleNamespace(batch_finished=_interrupt_at_the_second(), evaluated=_ignore)
-    watching = mock.patch.object(telling.Teller, "watching", lambda *_: nullcontext(interrupting))
+    watching = mock.patch.object(telling.Teller, "watching", return_value=nullcontext(interrupting))
     with chdir(place), watching:
         assert run("infer", "mr.nii", "out", *PLAN) == boundary.INTERRUPTED
     assert list(place.glob(".out.work/journal/slice-*.npy"))
