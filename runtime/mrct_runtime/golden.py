@@ -97,6 +97,6 @@ def _float32(archive: zipfile.ZipFile, name: str) -> Array:
         raise ValueError("an array larger than a golden file may be")
     with archive.open(name) as file:
         found = npy.array(file.read(GOLDEN_LIMIT))
-    if found.dtype != np.dtype("<f4"):
-        raise ValueError("not a float32 array")
+    if found.dtype != np.dtype("<f4") or not found.flags.c_contiguous:
+        raise ValueError("not a float32 array in C order")
     return found

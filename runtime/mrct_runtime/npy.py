@@ -6,34 +6,35 @@ import math
 import mmap
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _DESCRIPTION: Final = re.compile(
-    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': False, 'shape': \(([0-9, ]{0,200})\), \} *\n"
+    rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': (False|True), 'shape': \(([0-9, ]{0,200})\), \} *\n"
 )
 
 
 def array(content: bytes | mmap.mmap) -> NDArray[Any]:
-    """A view of the array that is all of `content`, not writable; ValueError where it is not one in C order."""
+    """A view of the array that is all of `content`, not writable; ValueError where it is not one of plain numbers."""
     start = len(_MAGIC) + 2
     if content[: len(_MAGIC)] != _MAGIC:
         raise ValueError("not the npy format 1.0")
     end = start + int.from_bytes(content[start - 2 : start], "little")
     found = _DESCRIPTION.fullmatch(content[start:end])
     if found is None:
-        raise ValueError("not an array in C order")
+        raise ValueError("not an array of plain numbers")
     try:
         kind = np.dtype(found[1].decode())
     except TypeError as error:
-        raise ValueError("not an array of numbers") from error
-    shape = tuple(int(size) for size in found[2].split(b",") if size.strip())
+        raise ValueError("not an array of plain numbers") from error
+    shape = tuple(int(size) for size in found[3].split(b",") if size.strip())
     if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - end:
-        raise ValueError("not as many numbers as its header says")
-    return np.frombuffer(content, kind, offset=end).reshape(shape)
+        raise ValueError(f"not an array of {shape} plain numbers")
+    order: Literal["C", "F"] = "F" if found[2] == b"True" else "C"
+    return np.frombuffer(content, kind, offset=end).reshape(shape, order=order)
 
 
 def mapped(path: Path) -> NDArray[Any]:
