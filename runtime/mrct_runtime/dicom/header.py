@@ -39,6 +39,18 @@ def number(header: Dataset, keyword: str) -> float | None:
     return _finite(value)
 
 
+def only_number(header: Dataset, keyword: str) -> float | None:
+    """The element's one value as a finite float, None where it is absent or empty; ValueError where it is anything else."""
+    raw = header.get_item(keyword).value if keyword in header else None
+    if raw is None or (isinstance(raw, bytes | str) and not raw.strip()):
+        return None
+    value = _value(header, keyword)
+    found = None if isinstance(value, _SEVERAL) else _finite(value)
+    if found is None:
+        raise ValueError(f"{keyword} is not one number")
+    return found
+
+
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """The element's values as `count` finite floats, or None."""
     value = _value(header, keyword)

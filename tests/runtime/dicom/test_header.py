@@ -5,7 +5,7 @@ from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from mrct_runtime.dicom.header import number, numbers, silenced, text
+from mrct_runtime.dicom.header import number, numbers, only_number, silenced, text
 
 
 @pytest.fixture
@@ -47,3 +47,13 @@ def test_warnings_are_held_back_even_where_they_are_errors():
         warnings.warn("a value", stacklevel=1)
     with pytest.warns(UserWarning, match="later"):
         warnings.warn("later", stacklevel=1)
+
+
+def test_an_only_number_is_one_and_what_is_none_is_told_from_what_is_absent(header):
+    header.RescaleSlope, header.RescaleIntercept = "2.5", ""
+    assert only_number(header, "RescaleSlope") == 2.5
+    assert only_number(header, "RescaleIntercept") is None
+    assert only_number(header, "FlipAngle") is None
+    for keyword in ("PixelSpacing", "RepetitionTime"):
+        with pytest.raises(ValueError, match=f"{keyword} is not one number"):
+            only_number(header, keyword)
