@@ -161,9 +161,9 @@ KINDS: dict[str, Kind] = {
         _of_dicom("DICOM implicit", seeds.implicit, 8),
         _of_dicom("DICOM big endian", seeds.big_endian, 4),
         _of_dicom("DICOM frames", seeds.frames, 10),
-        _of_dicom("DICOM RLE", seeds.run_lengths, 6),
-        _of_dicom("DICOM JPEG", seeds.jpeg, 6),
-        _of_dicom("DICOM JPEG 2000", seeds.wavelets, 6),
+        _of_dicom("DICOM RLE", seeds.run_lengths, 2),
+        _of_dicom("DICOM JPEG", seeds.jpeg, 2),
+        _of_dicom("DICOM JPEG 2000", seeds.wavelets, 2),
         Kind(
             "DICOM received",
             seeds.instance,
