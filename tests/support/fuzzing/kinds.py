@@ -246,6 +246,7 @@ KINDS: dict[str, Kind] = {
         _of_settings("presets .json", "read-presets", {"presets.json": _JSON}, 2),
         _of_settings("presets .toml", "read-presets", {"presets.toml": _LINES}, 2),
         _of_settings("split", "read-split", {"split.json": _JSON}, 2),
+        _of_settings("measurement", "read-measurement", {"bench.json": _JSON}, 2),
         _of_settings("node", "read-node", {"node.toml": _LINES}, 3),
         Kind(
             "checkpoint",

@@ -146,7 +146,19 @@ def translation(bundle_path: Path, study: Path, kept: Path | None) -> None:
     click.echo(json.dumps(voxel_digests(result.mean_hu, result.std_hu), sort_keys=True))
 
 
+@click.command()
+@click.argument("path", type=Path)
+def measurement(path: Path) -> None:
+    """What a measurement tells beside another one."""
+    from fuzzing.seeds import MEASUREMENT
+    from mrct_cli.bench import _old, _print_changes
+
+    _print_changes(_old(path), MEASUREMENT)
+    click.echo("compared")
+
+
 READERS = {
+    "read-measurement": measurement,
     "read-translation": translation,
     "read-recipe": recipe,
     "read-presets": presets,

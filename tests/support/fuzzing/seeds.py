@@ -202,6 +202,19 @@ def many(place: Path) -> None:
         assert run("infer", "studies", "outs", *words) == 8
 
 
+MEASUREMENT = {
+    "schema": 1,
+    "machine": {"processor": "A", "cores": 2, "instructions": ["avx2"]},
+    "gpus": [{"name": "T4"}],
+    "driver": None,
+    "versions": {"numpy": "2.0"},
+    "bundle": {"model_sha256": "f", "size": 16},
+    "slice_plan": {"sampler": "em", "options": {"steps": 2}, "mc": 10},
+    "evaluations": [{"candidate": "a", "batch": 1, "p50_ms": 4.0}],
+    "slices": [{"candidate": "a", "seconds": 3.0}],
+}
+
+
 def settings(place: Path) -> None:
     """A recipe as TOML and YAML, presets as TOML and JSON, a split, a node's configuration, a measurement."""
     from training_run import TINY
@@ -218,6 +231,7 @@ def settings(place: Path) -> None:
     )
     (place / "presets.json").write_text('{"em": {"steps": 20}, "pc": {"steps": 10, "snr": 0.1}}\n')
     (place / "presets.toml").write_text("[em]\nsteps = 20\n\n[dpmpp]\nsteps = 6\n")
+    (place / "bench.json").write_text(json.dumps(MEASUREMENT))
     parts = {"training": ["a", "b"], "validation": ["c"], "test": ["one"]}
     (place / "split.json").write_text(json.dumps(parts))
     (place / "node.toml").write_text(
