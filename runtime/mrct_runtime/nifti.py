@@ -69,10 +69,15 @@ def doubts(path: Path) -> Iterator[str]:
     import nibabel
 
     header: Any = nibabel.load(path).header
-    (sform, sform_code), (qform, qform_code) = (
-        header.get_sform(coded=True),
-        header.get_qform(coded=True),
-    )
+    try:
+        (sform, sform_code), (qform, qform_code) = (
+            header.get_sform(coded=True),
+            header.get_qform(coded=True),
+        )
+    except ValueError as error:
+        raise InputRejectedError(
+            f"{path.name}: its qform is no rotation; export it again"
+        ) from error
     if not sform_code and not qform_code:
         yield "the NIfTI file does not say where its volume lies: left and right may be swapped"
     elif sform_code and qform_code:
