@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
+_DAMAGED = (
+    *(BytesLengthException, ValueError, TypeError, OverflowError, AttributeError),
+    *(NotImplementedError, LookupError),
+)
 # pydicom gives several decimal strings as the one, several binary numbers as the other
 _SEVERAL = (MultiValue, list)
 
@@ -65,7 +70,7 @@ def _value(header: Dataset, keyword: str) -> object:
     try:
         with silenced():
             value: object = header.get(keyword)
-    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, LookupError):
+    except _DAMAGED:
         return None
     return None if value is None or value == "" else value
 

@@ -35,6 +35,14 @@ def test_several_binary_numbers_come_as_several_decimal_ones_do():
     assert numbers(header, "InversionTimes", 2) == (900.0, 1200.0)
 
 
+@pytest.mark.parametrize("kind", ["US", "FD", "AT", "SL"])
+def test_a_number_of_too_few_bytes_is_nothing(kind):
+    header, tag = Dataset(), Tag("Rows")
+    header[tag] = RawDataElement(tag, kind, 3, b"\1\2\3", 0, False, True)
+    assert text(header, "Rows") == ""
+    assert number(header, "Rows") is None
+
+
 def test_absent_empty_and_damaged_elements_are_nothing(header):
     assert text(header, "ProtocolName") == text(header, "SeriesDescription") == ""
     assert number(header, "FlipAngle") is None
