@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from dicom_network import wait
 from mr_study import write_mr_study
+from orthanc import orthanc, system_program
 from tiny_bundle import write_tiny_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -15,6 +17,10 @@ RUN_BY_CI = (
     "pip install '.[cpu]' && mrct-infer examples/study --sampler em --mc 10",
     "pip install -c constraints.txt '.[test]' && pytest",
 )
+
+
+EXAMPLE_SLICES = 10
+NODE = "mrct serve --spool"
 
 
 def fenced(language):
@@ -45,7 +51,9 @@ def test_the_way_from_data_to_a_model_works_as_written(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "examples/recipes", tmp_path / "examples/recipes")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.delenv("MRCT_BUNDLE", raising=False)
-    way = [command for command in commands() if command not in RUN_BY_CI]
+    (node,) = (block for block in fenced("sh") if NODE in block)
+    elsewhere = (*RUN_BY_CI, *node.splitlines())
+    way = [command for command in commands() if command not in elsewhere]
     assert [command.split()[0] for command in way] == [
         *("mrct", "mrct", "mrct-train", "mrct-train", "mrct-export", "mrct-export"),
         *("mrct", "mrct", "mrct-infer"),
@@ -54,6 +62,23 @@ def test_the_way_from_data_to_a_model_works_as_written(tmp_path, monkeypatch):
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=900)
     assert (tmp_path / "phantom-08-sct/report.html").is_file()
     assert (tmp_path / "phantoms-eval/report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_node_beside_an_archive_works_as_written(tmp_path, monkeypatch):
+    (block,) = (block for block in fenced("sh") if NODE in block)
+    _, serve, push = block.splitlines()
+    system_program("curl")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.delenv("MRCT_BUNDLE", raising=False)
+    with orthanc(tmp_path / "orthanc") as server:
+        (study,) = server.upload(ROOT / "examples/study/mr")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        server.network.start("sh", "-c", f"exec {serve}", stderr=subprocess.DEVNULL)
+        health = ("curl", "-sf", "http://127.0.0.1:8043/health")
+        wait(lambda: server.network.run(*health, check=False))
+        server.network.run("sh", "-c", push.replace("the study, as Orthanc names it", study))
+        wait(lambda: len(server.made_here(study)) == EXAMPLE_SLICES + 1, 400)
 
 
 def test_the_python_example_works_as_written(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from mrct_cli.command_line import anonymous
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.json_file import write_json
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import passed, stdout_for_programs
 from mrct_runtime.errors import EngineError, NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 from mrct_runtime.structured_text import from_json
@@ -82,7 +83,7 @@ def bench(
     png: Path | None,
     compare: Path | None,
     **_flags: object,
-) -> None:
+) -> str:
     """Measure how fast the network of BUNDLE runs here: evaluations and whole slices.
 
     Every backend and precision, and PyTorch where it is installed, runs in a process of its own; they take turns, and
@@ -94,6 +95,7 @@ def bench(
     from mrct_runtime.bench.run import conditions, run
     from mrct_runtime.writable import require_file
 
+    stdout_for_programs(wanted=str(json_file) == "-")
     for file in (json_file, png):
         if file is not None:
             require_file(file)
@@ -119,6 +121,8 @@ def bench(
     if not any(row["kind"] == "engine" for row in found["evaluations"]):
         reasons = "; ".join(f"{each['candidate']}: {each['reason']}" for each in found["refused"])
         raise EngineError(f"no backend could be measured ({reasons or 'none serves the device'})")
+    measured = {row["candidate"] for row in found["evaluations"]}
+    return passed(f"measured: {', '.join(sorted(measured))}")
 
 
 def _refuse_what_is_no_run(checkpoint: Path | None) -> None:

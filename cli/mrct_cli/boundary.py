@@ -1,4 +1,4 @@
-"""The one place where errors become a line on stderr and an exit code."""
+"""The one place where errors become a line on stderr and an exit code, and every end a last line on stdout."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 import threading
 import traceback
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from mrct_cli.verdict import Ending
 from mrct_runtime.errors import MrctError, told
 
 if TYPE_CHECKING:
@@ -33,23 +34,44 @@ class Terminated(BaseException):
 
 
 def run(command: click.Command, name: str, argv: Sequence[str] | None = None) -> int:
-    """The exit code of one command line; every failure has been told in one line on stderr."""
+    """The exit code of one command line; every failure has been told in one line on stderr, every end in one on stdout."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = DEBUG_FLAG in arguments
-    with _watched(), _signals_raised() as raised:
+    ending = Ending()
+    with _watched(ending), _signals_raised() as raised:
         try:
             with nullcontext() if debug else _libraries_silenced():
-                return _outcome(command, name, arguments)
+                return _outcome(command, name, arguments, ending)
         except BaseException as error:  # noqa: BLE001  this is the border of the program
             if debug:
                 traceback.print_exception(error)
-            return _report(raised[0] if raised else error)
+            told = raised[0] if raised else error
+            code = _report(told)
+            if not isinstance(told, click.exceptions.NoArgsIsHelpError):
+                with suppress(OSError):
+                    _end(ending.line(code))
+            return code
 
 
-def _outcome(command: click.Command, name: str, arguments: list[str]) -> int:
-    result = command.main(args=list(arguments), prog_name=name, standalone_mode=False)
-    # click hands the code of ctx.exit() back as the result; our commands return None
-    return result if isinstance(result, int) else 0
+def _outcome(command: click.Command, name: str, arguments: list[str], ending: Ending) -> int:
+    result = command.main(args=list(arguments), prog_name=name, standalone_mode=False, obj=ending)
+    # click hands the code of ctx.exit() back as the result; our commands return their last line
+    code = result if isinstance(result, int) else 0
+    _end(ending.line(code, result if isinstance(result, str) else None))
+    return code
+
+
+def _end(line: str | None) -> None:
+    """Tells the last line."""
+    if line is None:
+        return
+    try:
+        click.echo(_shown(line))
+    except BrokenPipeError:
+        # nobody reads on, and what is left in the buffer would be an error at Python's end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _report(error: BaseException) -> int:
@@ -110,7 +132,7 @@ def _libraries_silenced() -> Iterator[None]:
         root.removeHandler(nowhere)
 
 
-def _watch(reader: socket.socket, ended: threading.Event) -> None:
+def _watch(reader: socket.socket, ended: threading.Event, ending: Ending) -> None:
     """Ends the process some seconds after a signal: Python waits for a call of a library, which may take minutes.
 
     Everything that is finished is on the disk by then, as it is where the process is killed.
@@ -122,17 +144,20 @@ def _watch(reader: socket.socket, ended: threading.Event) -> None:
                 "stopped in the middle of a long step; what was finished before it is on the disk",
                 code,
             )
-            os._exit(code)
+            try:
+                _end(ending.line(code))
+            finally:
+                os._exit(code)
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
+def _watched(ending: Ending) -> Iterator[None]:
     ended = threading.Event()
     reader, writer = socket.socketpair()
     with reader, writer:
         writer.setblocking(False)
         previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        watch = threading.Thread(target=_watch, args=(reader, ended), daemon=True)
+        watch = threading.Thread(target=_watch, args=(reader, ended, ending), daemon=True)
         watch.start()
         try:
             yield

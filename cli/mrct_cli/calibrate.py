@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.advance_lines import AdvanceLines, kept_work
 from mrct_cli.command_line import words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.validation import validation_flags, validation_subjects
+from mrct_cli.verdict import passed
 from mrct_runtime.errors import NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
+    from mrct_runtime.engines import Engine
     from mrct_runtime.evaluation.calibration import Calibration, Reliability, Voxels
+    from mrct_runtime.evaluation.cases import Case
     from mrct_runtime.evaluation.contestants import Contestant
+    from mrct_runtime.evaluation.drawn import Drawn
+    from mrct_runtime.evaluation.kept import Keeper, Unit
     from mrct_runtime.evaluation.recalibration import Recalibration
     from mrct_runtime.evaluation.runner import Evaluator
+    from mrct_runtime.output_folder import OutputFolder
 
 _BY = ("tissue", "body")
 
@@ -45,7 +52,7 @@ _BY = ("tissue", "body")
 )
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Print the coverages; leave the bundle as it is.")
-@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--quiet", is_flag=True, help="Print errors, warnings and the last line only.")
 @click.pass_context
 def calibrate(
     context: click.Context,
@@ -62,7 +69,7 @@ def calibrate(
     dry_run: bool,
     quiet: bool,
     **_engine: object,
-) -> None:
+) -> str:
     """Fit the deviation of BUNDLE's samplers to their true errors on the paired data set DATA, and store the fit.
 
     DATA holds the validation subjects, or a whole data set of which --split names them; never those of training or
@@ -87,19 +94,27 @@ def calibrate(
     _refuse_single_samples(evaluator)
     for warning in evaluator.survey.warnings:
         click.echo(f"mrct: warning: {warning}", err=True)
-    fitted = {}
-    for contestant, subjects_voxels in _voxels(evaluator, quiet=quiet):
-        voxels = [each.voxels for each in subjects_voxels]
-        found = _fit(evaluator, contestant, subjects_voxels, by)
-        fitted[contestant.settings.sampler] = found
-        if not quiet:
-            click.echo("\n".join(_table(contestant, voxels, found)))
-    if not dry_run:
-        # hours may lie between: another calibration's fits are kept, another network is refused
-        rewrite(bundle_path, uncertainty=fitted, model_sha256=bundle.manifest.files[MODEL])
-    if not quiet:
-        end = "left as it is" if dry_run else "holds the recalibration now"
-        click.echo(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
+    with nullcontext() if dry_run else _working_folder(bundle_path) as folder:
+        keeper = None if folder is None else kept_work(folder, evaluator, quiet=quiet)
+        fitted = {}
+        for contestant, subjects_voxels in _voxels(evaluator, keeper, quiet=quiet):
+            voxels = [each.voxels for each in subjects_voxels]
+            found = _fit(evaluator, contestant, subjects_voxels, by)
+            fitted[contestant.settings.sampler] = found
+            if not quiet:
+                click.echo("\n".join(_table(contestant, voxels, found)))
+        if not dry_run:
+            # hours may lie between: another calibration's fits are kept, another network is refused
+            rewrite(bundle_path, uncertainty=fitted, model_sha256=bundle.manifest.files[MODEL])
+    end = "left as it is" if dry_run else "holds the recalibration now"
+    return passed(f"{bundle_path} {end}; its worth is what `mrct eval` finds on other subjects")
+
+
+def _working_folder(bundle: Path) -> OutputFolder:
+    """Where a calibration of the bundle keeps what it has done; one at a time, so that none takes back what another stores."""
+    from mrct_runtime.output_folder import OutputFolder
+
+    return OutputFolder.claim(bundle.with_name(f"{bundle.name}-calibration"), resumable=True)
 
 
 def _refuse_single_samples(evaluator: Evaluator) -> None:
@@ -118,20 +133,30 @@ class _Subject(NamedTuple):
     digests: frozenset[str]
 
 
-def _voxels(evaluator: Evaluator, *, quiet: bool) -> Iterator[tuple[Contestant, list[_Subject]]]:
+def _voxels(
+    evaluator: Evaluator, keeper: Keeper | None, *, quiet: bool
+) -> Iterator[tuple[Contestant, list[_Subject]]]:
     """Each sampler with the voxels of every subject, when all are drawn."""
-    from mrct_runtime.evaluation.voxels import body_voxels
+    from mrct_runtime.evaluation.calibration import Voxels
+    from mrct_runtime.evaluation.runner import Asked
 
     found: dict[str, list[_Subject]] = {each.label: [] for each in evaluator.contestants}
     show = (lambda _: None) if quiet else AdvanceLines()
-    for contestant, case, drawn in evaluator.drawn(show):
-        voxels = body_voxels(case, drawn.moments, contestant.bundle.window)
+    for contestant, case, unit in evaluator.each(Asked("voxels", _made), show, keeper):
+        voxels = Voxels(**unit.arrays)
         if len(voxels):
             found[contestant.label].append(_Subject(voxels, case.digests))
     for contestant in evaluator.contestants:
         if not found[contestant.label]:
             raise NoInputError("no voxel of these slices lies in the body; take more --slices")
         yield contestant, found[contestant.label]
+
+
+def _made(contestant: Contestant, _engine: Engine, case: Case, drawn: Drawn) -> Unit:
+    from mrct_runtime.evaluation.kept import Unit
+    from mrct_runtime.evaluation.voxels import body_voxels
+
+    return Unit({}, vars(body_voxels(case, drawn.moments, contestant.bundle.window)))
 
 
 def _fit(

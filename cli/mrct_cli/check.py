@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrct_cli.paths import PATH
-from mrct_cli.study_table import study_document, study_lines
+from mrct_cli.study_table import study_document, study_lines, volume_document, volume_lines
+from mrct_cli.verdict import passed, stdout_for_programs
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
 
 if TYPE_CHECKING:
@@ -33,28 +34,43 @@ _INDENT = " " * 9
     help="Of a data set, look at the subjects of such names (*, ?, [...]). [all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -> None:
-    """Say what is in the MR study or the paired data set PATH, what would be used and what is wrong.
+def check(path: Path, series: str | None, subjects: str | None, as_json: bool) -> str:
+    """Say what is in the MR study, the volume or the paired data set PATH, what would be used and what is wrong.
 
     PATH is a data set where it holds a folder a subject, each with an MR and a CT: DICOM in one frame of reference, mr and
     ct as NIfTI or MetaImage, or PNG pairs; or such folders in PATH/train and PATH/test. Any other folder with DICOM files is
-    a study, at whatever depth they lie; with --series it always is one, with --subjects never.
+    a study, at whatever depth they lie; with --series it always is one, with --subjects never. A file is one volume, NIfTI
+    or MetaImage.
 
     A study's stacks are listed with their names for --series, and a star before the one that mrct-infer would translate.
     Ends with 0 where there is one, 4 where the study is refused, 3 where there is no MR. A data set ends with 0 where
     every subject can be trained on, 4 where one cannot, 3 where there is none.
     """
     from mrct_runtime.paired import is_study
+    from mrct_runtime.volume_files import ending
 
+    stdout_for_programs(wanted=as_json)
     if series is not None and subjects is not None:
         raise UsageError("--series is of a study, --subjects of a data set: give one of them")
+    if subjects is None and not path.is_dir() and (path.is_file() or ending(path.name)):
+        return _check_volume(path, series, as_json=as_json)
     if series is not None or (subjects is None and is_study(path)):
-        _check_study(path, series, as_json=as_json)
+        return _check_study(path, series, as_json=as_json)
+    return _check_data_set(path, subjects or "*", as_json=as_json)
+
+
+def _check_volume(path: Path, series: str | None, *, as_json: bool) -> str:
+    from mrct_runtime.source import read_source
+
+    found = read_source(path, series=series)
+    if as_json:
+        click.echo(json.dumps(volume_document(found), indent=2))
     else:
-        _check_data_set(path, subjects or "*", as_json=as_json)
+        click.echo("\n".join(volume_lines(found)))
+    return passed("this volume can be translated")
 
 
-def _check_study(path: Path, series: str | None, *, as_json: bool) -> None:
+def _check_study(path: Path, series: str | None, *, as_json: bool) -> str:
     from mrct_runtime.dicom.survey import survey
 
     found = survey(path, series)
@@ -64,9 +80,10 @@ def _check_study(path: Path, series: str | None, *, as_json: bool) -> None:
         click.echo("\n".join(study_lines(found)))
     if found.error is not None:
         raise found.error
+    return passed("this study can be translated")
 
 
-def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> None:
+def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> str:
     found: list[Inspection] = []
     beside: list[str] = []
     for inspection in _inspected(data, subjects, beside):
@@ -82,6 +99,7 @@ def _check_data_set(data: Path, subjects: str, *, as_json: bool) -> None:
         raise InputRejectedError(
             f"{wrong} of {len(found)} subjects cannot be used; mend them or take them out"
         )
+    return passed("every subject can be used")
 
 
 def _inspected(data: Path, pattern: str, beside: list[str]) -> Iterator[Inspection]:

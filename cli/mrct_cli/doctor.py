@@ -11,6 +11,7 @@ import click
 
 from mrct_cli.json_file import write_json
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import passed, stdout_for_programs
 from mrct_runtime.errors import EngineError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _GIB = 1 << 30
     metavar="FILE",
     help="Write the findings as JSON; - prints them.",
 )
-def doctor(bundle: Path | None, json_file: Path | None) -> None:
+def doctor(bundle: Path | None, json_file: Path | None) -> str:
     """Tell what this machine can run, and try every backend on the network of BUNDLE.
 
     Without BUNDLE a demonstration model is taken. A backend is sound where it computes what the model's self-test asks
@@ -38,6 +39,7 @@ def doctor(bundle: Path | None, json_file: Path | None) -> None:
     from mrct_runtime.doctor.examination import examine
     from mrct_runtime.writable import require_file
 
+    stdout_for_programs(wanted=str(json_file) == "-")
     if json_file is not None:
         require_file(json_file)
     found = examine(bundle or demonstration_bundle("em"), lambda line: click.echo(line, err=True))
@@ -48,6 +50,8 @@ def doctor(bundle: Path | None, json_file: Path | None) -> None:
     if not found.sound:
         reasons = "; ".join(f"{v.backend} {v.precision}: {v.reason}" for v in found.verdicts)
         raise EngineError(f"no backend is sound ({reasons})")
+    sound = [f"{each.backend} {each.precision}" for each in found.verdicts if each.sound]
+    return passed(f"sound: {', '.join(sound)}")
 
 
 def document(found: Examination) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.advance_lines import AdvanceLines, kept_work
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.sampler_flags import published, recipe_flag
+from mrct_cli.verdict import passed
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -74,7 +75,7 @@ _PLACEHOLDERS = {"bundles": "BUNDLE...", "data": "DATA", "out": "OUT", "split": 
 @click.option("--allow-training-subjects", is_flag=True, help="Warn of them instead of refusing.")
 @engine_flags
 @click.option("--overwrite", is_flag=True, help="Replace an earlier evaluation in OUT.")
-@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--quiet", is_flag=True, help="Print errors, warnings and the last line only.")
 @click.pass_context
 def evaluate(
     context: click.Context,
@@ -85,7 +86,7 @@ def evaluate(
     overwrite: bool,
     quiet: bool,
     **_others: object,
-) -> None:
+) -> str:
     """Compare the synthetic CT of BUNDLE... with the true CT of the paired data set DATA.
 
     Every bundle is run with every sampler that serves it, on the same slices. The folder OUT will hold report.html,
@@ -109,12 +110,15 @@ def evaluate(
             click.echo(
                 f"{len(evaluator.subjects)} subjects, {slices} slices through {runs}", err=True
             )
-        evaluation, pictures = evaluator.run((lambda _: None) if quiet else AdvanceLines())
+        evaluation, pictures = evaluator.run(
+            (lambda _: None) if quiet else AdvanceLines(),
+            kept_work(folder, evaluator, quiet=quiet),
+        )
         evaluation = write_evaluation(evaluation, pictures, folder)
         folder.commit()
     if not quiet:
         click.echo("\n".join(_summary(evaluation)))
-        click.echo(f"wrote {place}: look at {place / REPORT}")
+    return passed(f"wrote {place}: look at {place / REPORT}")
 
 
 def _plan(context: click.Context) -> Plan:

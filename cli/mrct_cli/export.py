@@ -41,7 +41,7 @@ def export(
     half: bool,
     audit: Path | None,
     overwrite: bool,
-) -> None:
+) -> str:
     """Turn the training run CKPT into BUNDLE, a directory NAME.mrct.
 
     Exports the averaged weights to ONNX, compares the graph with the network, and refuses to write where they differ.
@@ -62,4 +62,4 @@ def export(
         audit=audit,
         report=click.echo,
     )
-    click.echo(f"wrote {path}")
+    return f"wrote {path}"

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from mrct_cli.command_line import words
+from mrct_cli.verdict import passed
 from mrct_runtime.engines.target import Target
 from mrct_runtime.engines.tensorrt_build import MOST_BATCH, Shapes, check_capabilities
 from mrct_runtime.engines.tensorrt_library import RTX, TENSORRT, Library
@@ -50,7 +51,7 @@ _OPTIONS: Final = (
 
 
 def builds_engines(command: Command) -> Command:
-    """The command that exports CKPT to BUNDLE, which with --engine builds engines of it, or of CKPT if that is a bundle."""
+    """The command that exports CKPT to BUNDLE, and says so, which with --engine builds engines of it, or of CKPT if that is a bundle."""
 
     @functools.wraps(command)
     def export(
@@ -61,17 +62,21 @@ def builds_engines(command: Command) -> Command:
         batch: str,
         size: int | None,
         **others: Any,
-    ) -> None:
+    ) -> str:
         _check(bundle, engine, others)
         # what cannot be built is told before the export, which takes minutes
         library = None if engine is None else Library(FLAVOURS[engine])
         if library is not None:
             _check_architecture(library, compute_capabilities)
             shapes(batch, 1 if size is None else size)
+        done: list[str] = []
         if bundle is not None:
-            command(checkpoint=checkpoint, bundle=bundle, **others)
+            done.append(command(checkpoint=checkpoint, bundle=bundle, **others))
         if library is not None:
-            _build(library, bundle or checkpoint, compute_capabilities, batch, size)
+            # building takes its time
+            click.echo("".join(f"{line}\n" for line in done), nl=False)
+            done.append(_build(library, bundle or checkpoint, compute_capabilities, batch, size))
+        return passed("; ".join(done))
 
     for option in reversed(_OPTIONS):
         export = option(export)
@@ -116,8 +121,8 @@ def _check_architecture(library: Library, capabilities: list[str]) -> None:
 
 def _build(
     library: Library, path: Path, capabilities: list[str], batch: str, size: int | None
-) -> None:
-    """Builds the engine of each of the bundle's precisions, or tells that it is there."""
+) -> str:
+    """Builds the engine of each of the bundle's precisions, or tells that it is there; what there is now, in words."""
     from mrct_runtime.bundle import Bundle
     from mrct_runtime.cuda import Cuda
     from mrct_runtime.engines.cache import EngineCache
@@ -143,3 +148,4 @@ def _build(
         )
         click.echo(f"key {record.key.digest}")
         click.echo(f"file {EngineCache.open().path(record.key)}")
+    return f"the cache has its {library} engines, {' and '.join(bundle.precisions)}"

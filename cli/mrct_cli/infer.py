@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mrct_cli.replay_flag import replay_flag, replayed
 from mrct_cli.sampler_flags import chosen, published, recipe_flag, sampler_flags, served
 from mrct_cli.samples import samples
 from mrct_cli.telling import Teller, to_stderr
+from mrct_cli.verdict import ending, passed, unfinished
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
@@ -121,7 +123,7 @@ _PLACEHOLDERS = {
 @many_flags
 @click.option("--dry-run", is_flag=True, help="Print the plan and an estimate; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder OUT.")
-@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--quiet", is_flag=True, help="Print errors, warnings and the last line only.")
 @click.pass_context
 def infer(
     context: click.Context,
@@ -148,7 +150,7 @@ def infer(
     overwrite: bool,
     quiet: bool,
     **_others: object,
-) -> None:
+) -> str | None:
     """Translate the T2-weighted MR of the folder STUDY to a synthetic CT in the new folder OUT.
 
     STUDY may also be a NIfTI or MetaImage file (.nii.gz, .nii, .mha, .mhd) of one axial T2-weighted MR. OUT is NAME-sct in
@@ -198,13 +200,13 @@ def infer(
                 "--all takes a folder OUT for the results, and neither --dry-run nor --reference nor --replay"
             )
         translate_many(order, study, out, asked, overwrite=overwrite, quiet=quiet)
-        return
+        return None
     if dry_run:
         job = prepare(bundle, study, settings, series=series)
         wanted.check(job.source)
         click.echo("\n".join([*plan_lines(job), *estimate_lines(job)]))
         _warn(job.warnings)
-        return
+        return passed("this is the plan; nothing was written")
     # studies' folders are often named after patients
     name = "deidentified" if wanted.deidentify else study_name(study.resolve())
     place = out or Path(f"{name}-sct")
@@ -213,13 +215,21 @@ def infer(
         claim(place, overwrite=overwrite) as folder,
         open_meanwhile(bundle, settings, tell) as opened,
     ):
+        ending().so_far = partial(_kept, folder.journal, teller)
         result = order.fill(folder, study, lambda: closing(opened()), teller)
         folder.commit()
-    _warn(result.warnings)
-    if not quiet:
-        if replay is not None:
-            click.echo("every voxel is that of the run")
-        click.echo(f"wrote {place}: look at {place / REPORT}")
+    _warn(wanted.warnings(result))
+    same = "" if replay is None else "every voxel is that of the run; "
+    return passed(f"{same}wrote {place}: look at {place / REPORT}")
+
+
+def _kept(journal: Path, teller: Teller) -> str | None:
+    """The last line of a run that is broken off now; None where nothing is kept."""
+    from mrct_runtime.journal import kept_slices
+
+    slices = kept_slices(journal)
+    of = "" if teller.slices is None else f" of {teller.slices}"
+    return unfinished(f"{slices}{of} slices are kept; the same command goes on") if slices else None
 
 
 def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:

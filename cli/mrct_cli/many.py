@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from mrct_cli.many_flags import Many
 from mrct_cli.progress import Watch, progress_on_stderr
 from mrct_cli.telling import silence, to_stderr
+from mrct_cli.verdict import ending
 from mrct_runtime.errors import StudiesFailedError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 def translate_many(
     order: Order, studies: Path, outs: Path, asked: Many, *, overwrite: bool, quiet: bool
 ) -> None:
-    """Translates the studies of a shard; the last line on stdout has the verdict.
+    """Translates the studies of a shard; the last line has the verdict, also where it is stopped.
 
     StudiesFailedError where a study has no result.
     """
@@ -42,15 +41,12 @@ def translate_many(
     found = find_studies(studies, ledger.key)
     batch = Batch(order, ledger, outs, found, asked.shard, overwrite=overwrite, retry=asked.retry)
     batch.begin()
+    ending().so_far = lambda: str(batch.summary)
     teller = _Teller(quiet, batch)
-    try:
-        if asked.ray is None:
-            _one_after_the_other(batch, order, outs, teller, overwrite=overwrite)
-        else:
-            _by_ray(batch, order, outs, teller, asked, overwrite=overwrite)
-    finally:
-        # also where it is stopped: what is left is told
-        click.echo(str(batch.summary))
+    if asked.ray is None:
+        _one_after_the_other(batch, order, outs, teller, overwrite=overwrite)
+    else:
+        _by_ray(batch, order, outs, teller, asked, overwrite=overwrite)
     if failed := batch.summary.failed:
         raise StudiesFailedError(
             f"{failed} of {len(batch.mine)} studies have no result; `mrct merge {outs}` says why"

@@ -10,6 +10,7 @@ import click
 from mrct_cli.json_file import write_json
 from mrct_cli.paths import PATH
 from mrct_cli.telling import to_stderr
+from mrct_cli.verdict import ending, stdout_for_programs
 from mrct_runtime.errors import StudiesFailedError
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def merge(outs: Path, studies: Path | None, json_file: Path | None) -> None:
     """
     from mrct_runtime.many.merging import merge as merged
 
+    stdout_for_programs(wanted=str(json_file) == "-")
     found = merged(outs, studies)
+    ending().so_far = lambda: str(found)
     for warning in found.warnings:
         to_stderr(f"mrct: warning: {warning}")
     if json_file is not None:
@@ -51,7 +54,6 @@ def merge(outs: Path, studies: Path | None, json_file: Path | None) -> None:
         if found.absent:
             listed = ", ".join(map(str, found.absent))
             click.echo(f"not begun: shard {listed} of {found.count}")
-        click.echo(str(found))
     _, failed, missing = found.counts
     if failed or missing:
         raise StudiesFailedError(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import passed
 from mrct_train.phantom.spec import DatasetSpec, GridSpec
 
 _GRID = GridSpec()
@@ -49,7 +50,7 @@ def phantom(
     seed: int,
     only: int | None,
     overwrite: bool,
-) -> None:
+) -> str:
     """Write paired T2w MR and CT of generated male pelves to OUT as DICOM.
 
     OUT is a new folder. OUT/train and OUT/test hold a folder a subject, each with the series mr and ct on one grid and in one frame of reference.
@@ -62,4 +63,4 @@ def phantom(
     steps = (1 if only is not None else subjects) * slices
     with click.progressbar(length=steps, label="slices") as bar:
         write_dataset(out, spec, lambda done, _: bar.update(done - bar.pos), overwrite=overwrite)
-    click.echo(f"wrote {out}")
+    return passed(f"wrote {out}")

@@ -11,7 +11,7 @@ import click
 
 from mrct_runtime.samplers import RECIPES, SAMPLERS
 
-Command: TypeAlias = Callable[..., None]
+Command: TypeAlias = Callable[..., Any]
 
 _CHOSEN = "mrct.sampler_options"
 _OWN = "default"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mrct_cli.paths import PATH
+from mrct_cli.verdict import ending
 from mrct_runtime.errors import UsageError
 from mrct_runtime.node.configuration import NodeConfig, read_toml
 
@@ -23,6 +24,7 @@ _SOURCE = "serve"
 # The node says these itself.
 _OURS = {"dry_run", "overwrite", "quiet", "bundle_path"}
 _FIELDS = NodeConfig.model_fields
+_NEEDED = {"spool": "--spool", "callers": "--caller", "destination": "--destination"}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,6 +66,8 @@ def serve(config: Path | None, **flags: Any) -> None:
     from mrct_runtime.node.network import pynetdicom
     from mrct_runtime.node.service import Node
 
+    # it goes on until it is stopped, and tells everything on stderr
+    ending().silent = True
     settings = configured(config, flags)
     pynetdicom()
     _check_infer(settings)
@@ -91,7 +95,11 @@ def configured(config: Path | None, flags: dict[str, Any]) -> NodeConfig:
         given["callers"] = [_caller(word) for word in given["callers"]]
     if "destination" in given:
         given["destination"] = _destination(given["destination"])
-    return NodeConfig.made({**values, **given}, _SOURCE if config is None else config.name)
+    values |= given
+    missing = [flag for name, flag in _NEEDED.items() if name not in values]
+    if missing:
+        raise UsageError(f"serve needs {', '.join(missing)}, as flags or by --config FILE")
+    return NodeConfig.made(values, _SOURCE if config is None else config.name)
 
 
 def _caller(word: str) -> dict[str, Any]:

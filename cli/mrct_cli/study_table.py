@@ -1,4 +1,4 @@
-"""A study as mrct check shows it: a table of its stacks, what would be used, and what is wrong."""
+"""A study as mrct check shows it: a table of its stacks, what would be used, and what is wrong; or the volume of a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mrct_runtime.dicom.reading import Series
     from mrct_runtime.dicom.survey import StackFacts, Survey
 
 _HEAD = ("  series", "image", "plane", "slices", "mm", "TE/TR ms", "description")
+# By the axis of the patient that the slices are stacked along: left, posterior, head.
+_PLANES = ("sagittal", "coronal", "axial")
 
 
 def study_lines(found: Survey) -> Iterator[str]:
@@ -41,6 +44,31 @@ def study_document(found: Survey) -> dict[str, Any]:
     if found.error is not None:
         document |= {"error": str(found.error), "exit_code": found.error.exit_code}
     return document
+
+
+def volume_lines(series: Series) -> Iterator[str]:
+    """The size of a volume of a file, what it is taken for, and what is doubted."""
+    facts = volume_document(series)
+    size = " x ".join(str(n) for n in facts["shape"])
+    spacing = " x ".join(f"{mm:.3g}" for mm in facts["spacing_mm"])
+    yield f"{size} voxels of {spacing} mm, cut nearest to {facts['plane']}; values {facts['lowest']:g} to {facts['highest']:g}"
+    yield from (f"note: {note}" for note in series.notes)
+    yield f"used: {series.reason}"
+
+
+def volume_document(series: Series) -> dict[str, Any]:
+    """What `volume_lines` shows, as JSON has it: slices, rows and columns, mm."""
+    volume = series.volume
+    return {
+        "shape": list(volume.array.shape),
+        "spacing_mm": [round(float(mm), 6) for mm in volume.grid.spacing_mm],
+        "plane": _PLANES[int(abs(volume.grid.normal).argmax())],
+        "lowest": float(volume.array.min()),
+        "highest": float(volume.array.max()),
+        "reason": series.reason,
+        "notes": list(series.notes),
+        "exit_code": 0,
+    }
 
 
 def _cells(stack: StackFacts, *, used: bool) -> tuple[str, ...]:

@@ -25,11 +25,12 @@ def silence(_line: str) -> None:
     """Tells nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Teller:
-    """Tells the plan and the progress of one study, unless it is to be quiet."""
+    """Tells the plan and the progress of one study, unless it is to be quiet; `slices` are those of its plan."""
 
     quiet: bool
+    slices: int | None = None
 
     @property
     def tell(self) -> Callable[[str], None]:
@@ -38,6 +39,7 @@ class Teller:
 
     def planned(self, job: Job) -> None:
         """The plan."""
+        self.slices = len(job.condition.array)
         for line in plan_lines(job):
             self.tell(line)
 

@@ -10,6 +10,7 @@ import click
 
 from mrct_cli.paths import PATH
 from mrct_cli.training_display import training_display
+from mrct_cli.verdict import ending, passed, unfinished
 
 if TYPE_CHECKING:
     from mrct_train.config import TrainConfig
@@ -96,10 +97,14 @@ def train(
         display.tell(told)
         pairs = ranks.first(lambda: load_pairs(data, recipe, cache or out / "cache", display.tell))
         outcome = fit(recipe, pairs, out, limits, display.tell, display, ranks)
-    if first:
-        click.echo(_end(outcome, display.loss), err=outcome.signal is not None)
+    if not first:
+        ending().silent = True
+    else:
         click.echo("\n".join(_further(out)))
+        ending().so_far = lambda: _end(outcome, display.loss)
     if outcome.signal is not None:
+        if first:
+            click.echo("mrct: error: stopped by a signal; the same command goes on", err=True)
         raise SystemExit(128 + outcome.signal)
 
 
@@ -135,14 +140,12 @@ def _may_end_early(recipe: TrainConfig) -> bool:
 
 def _end(outcome: Outcome, loss: float | None) -> str:
     """How the run ended, in one line."""
-    if outcome.signal is not None:
-        how = "stopped by a signal; the same command goes on from here"
-    elif outcome.finished:
-        how = "finished"
-    else:
-        how = "stopped at the time limit; the same command goes on from here"
     last = "" if loss is None else f", loss {loss:.5f}"
-    return f"{how}: step {outcome.step} of {outcome.total}{last}"
+    done = f"step {outcome.step} of {outcome.total}{last}"
+    if outcome.signal is None and outcome.finished:
+        return passed(f"finished: {done}")
+    why = "at the time limit" if outcome.signal is None else "by a signal"
+    return unfinished(f"stopped {why}: {done}; the same command goes on from here")
 
 
 def _further(out: Path) -> list[str]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mrct_cli.advance_lines import AdvanceLines
+from mrct_cli.advance_lines import AdvanceLines, kept_work
 from mrct_cli.command_line import anonymous, words
 from mrct_cli.engine_flags import engine_flags, target
 from mrct_cli.paths import PATH
 from mrct_cli.validation import validation_flags, validation_subjects
+from mrct_cli.verdict import passed
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 @engine_flags
 @click.option("--dry-run", is_flag=True, help="Write the curves; leave the bundle as it is.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier tuning in OUT.")
-@click.option("--quiet", is_flag=True, help="Print errors and warnings only.")
+@click.option("--quiet", is_flag=True, help="Print errors, warnings and the last line only.")
 @click.pass_context
 def tune(
     context: click.Context,
@@ -90,7 +91,7 @@ def tune(
     overwrite: bool,
     quiet: bool,
     **_others: object,
-) -> None:
+) -> str:
     """Find for each sampler of BUNDLE the fewest evaluations that do what its long run does, on the paired data set DATA.
 
     A sampler's MAE, SSIM and mean deviation are held against those of its own long run from the same noise. The
@@ -108,11 +109,17 @@ def tune(
     tolerance = Tolerance(options["mae_tolerance"] / 100, options["deviation_tolerance"] / 100)
     bundle = Bundle.load(bundle_path)
     place = out or Path(f"{bundle_path.resolve().stem}-tune")
-    with OutputFolder.claim(place, replaces=TUNING if overwrite else None) as folder:
+    with OutputFolder.claim(
+        place, replaces=TUNING if overwrite else None, resumable=True
+    ) as folder:
         tuner = _tuner(context, bundle, data)
         for warning in tuner.survey.warnings:
             click.echo(f"mrct: warning: {warning}", err=True)
-        tuning = tuner.run(tolerance, (lambda _: None) if quiet else AdvanceLines())
+        tuning = tuner.run(
+            tolerance,
+            (lambda _: None) if quiet else AdvanceLines(),
+            kept_work(folder, tuner, quiet=quiet),
+        )
         _write(tuning, folder)
         folder.commit()
     if not quiet:
@@ -123,11 +130,10 @@ def tune(
         _store(bundle_path, bundle, tuning.presets, best)
     for line in _lost(bundle, tuning.presets):
         click.echo(f"mrct: warning: {line}", err=True)
-    if not quiet:
-        stored = "left as it is" if dry_run or not tuning.presets else "holds the presets now"
-        if tuning.best is not None:
-            click.echo(f"best: {tuning.best}")
-        click.echo(f"{bundle_path} {stored}; wrote {place}")
+    if tuning.best is not None and not quiet:
+        click.echo(f"best: {tuning.best}")
+    stored = "left as it is" if dry_run or not tuning.presets else "holds the presets now"
+    return passed(f"{bundle_path} {stored}; wrote {place}")
 
 
 def _tuner(context: click.Context, bundle: Bundle, data: Path) -> Tuner:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy import ndimage
 
 from mrct_runtime.errors import InputRejectedError
 from mrct_runtime.intensity import body_mask
@@ -118,6 +117,8 @@ def _rim(images: NDArray[Any], masks: NDArray[np.bool_], spacing_mm: float) -> M
 
     The outermost pixel is left out: how much air is in it depends on the scanner's own pixels.
     """
+    from scipy import ndimage
+
     depth = np.stack(
         [ndimage.distance_transform_edt(np.pad(each, 1))[1:-1, 1:-1] for each in masks]
     )

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mrct_runtime.arrays import Array
+from mrct_runtime.machine import processor
 from mrct_runtime.noise import host_normals
 
 
@@ -25,6 +26,11 @@ class Device(Protocol):
     @property
     def name(self) -> str:
         """What --device calls it: cpu, cuda:0."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """What the processor or the GPU calls itself."""
         ...
 
     @property
@@ -70,6 +76,11 @@ class Host:
 
     name: str = "cpu"
     stream: int = 0
+
+    @property
+    def model(self) -> str:
+        """The processor's own name."""
+        return processor()
 
     @property
     def xp(self) -> ModuleType:

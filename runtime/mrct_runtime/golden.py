@@ -22,6 +22,10 @@ GOLDEN: Final = "golden.npz"
 GOLDEN_LIMIT: Final = 64 << 20
 """The most bytes that the file, or an array in it, may have."""
 
+# What an entry of a zip archive's directory begins with, and the most of them: values may look like one.
+_ENTRY: Final = b"PK\x01\x02"
+_ENTRIES: Final = 64
+
 # zipfile raises RuntimeError for an encrypted entry
 _UNREADABLE: Final = (
     *(zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError),
@@ -51,6 +55,11 @@ class Golden:
     def loads(cls, content: bytes, gives: Parametrisation) -> Golden:
         """The values in golden.npz, or a BundleError; float32 only, no pickles, no shape larger than its data."""
         names = GRAPHS[gives].names
+        if content.count(_ENTRY) > _ENTRIES:
+            # each would become an object as soon as the archive is opened
+            raise BundleError(
+                f"{GOLDEN} holds more than {_ENTRIES} files; {', '.join(names)} are needed"
+            )
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 found = sorted(info.filename for info in archive.infolist())
@@ -93,8 +102,12 @@ def _check_shapes(arrays: Mapping[str, Array]) -> None:
 
 def _float32(archive: zipfile.ZipFile, name: str) -> Array:
     """One array of an npz; its header is checked against its bytes before memory is taken."""
-    if archive.getinfo(name).file_size > GOLDEN_LIMIT:
+    entry = archive.getinfo(name)
+    if entry.file_size > GOLDEN_LIMIT:
         raise ValueError("an array larger than a golden file may be")
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        # others take memory that a few bytes ask for
+        raise ValueError("another compression than NumPy's")
     with archive.open(name) as file:
         found = npy.array(file.read(GOLDEN_LIMIT))
     if found.dtype != np.dtype("<f4") or not found.flags.c_contiguous:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrct_runtime.machine import processor
+from mrct_runtime import machine
 from mrct_runtime.report import versions
 
 if TYPE_CHECKING:
@@ -22,14 +23,11 @@ def identity(job: Job, engine: Engine, plan: Sampling) -> str:
     """sha256 over the network, its input, how it is sampled and by what; nothing of the patient can be read from it."""
     settings = job.settings
     facts = {
-        "versions": versions(),
         "bundle": job.bundle.sha256,
         "sampling": repr(plan),
         "started": None if job.started is None else asdict(job.started),
         "raw": settings.raw_uncertainty,
-        "engine": asdict(engine.backend),
-        "processor": processor(),
-        "images": engine.max_batch,
+        "computed by": computed_by(engine),
         "grid": job.source.volume.grid.affine.tolist(),
     }
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
@@ -37,3 +35,18 @@ def identity(job: Job, engine: Engine, plan: Sampling) -> str:
         found.update(str(array.shape).encode())
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
+
+
+def computed_by(engine: Engine) -> Mapping[str, Any]:
+    """The engine, the hardware under it and the software on the way: with another of them the last bits may differ."""
+    on_gpu = engine.device.name != "cpu"
+    return {
+        "versions": {**machine.versions(), **versions()},
+        "engine": asdict(engine.backend),
+        "images": engine.max_batch,
+        "device": engine.device.model,
+        # on a GPU it still prepares what goes in
+        "processor": machine.processor(),
+        # kernels are compiled by it
+        "driver": machine.driver() if on_gpu else None,
+    }

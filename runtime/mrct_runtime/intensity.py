@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from mrct_runtime.errors import InputRejectedError, UsageError
 from mrct_runtime.volume import Volume
@@ -111,6 +110,8 @@ def body_mask(mr: Volume) -> NDArray[np.bool_]:
 
     A field of view inside the body, as prostate protocols have it, has no air to be split off; there it is True throughout.
     """
+    from scipy import ndimage
+
     signal = mr.array.astype(np.float32)
     if not np.isfinite(signal).all():
         raise InputRejectedError(

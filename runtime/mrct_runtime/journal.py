@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from mrct_runtime import npy
+from mrct_runtime.arrays import Array
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.finished import Batch, Finished, Past
@@ -59,17 +60,26 @@ class Journal:
             os.truncate(folder / _LOG, length)
             return cls(folder, owner, past)
 
-    def keep(self, finished: Finished) -> None:
-        """Takes a finished slice in, unless it is one of the past."""
+    def keep(self, finished: Finished, *beside: Array) -> None:
+        """Takes a finished slice in, with arrays that belong to it, unless it is one of the past."""
         if finished is self.past.finished.get(finished.place):
             return
         content = io.BytesIO()
-        np.save(content, np.stack([finished.mean, finished.std]), allow_pickle=False)
+        for array in (np.stack([finished.mean, finished.std]), *beside):
+            np.save(content, array, allow_pickle=False)
         with _writing(self._folder):
             write_atomically(_slice_file(self._folder, finished.place), content.getvalue())
         digest = hashlib.sha256(content.getbuffer()).hexdigest()
         planned = list(finished.planned)
         self._append({_SLICE: {"place": finished.place, "planned": planned, "sha256": digest}})
+
+    def beside(self, place: int) -> tuple[Array, ...]:
+        """The arrays that were kept with a slice of the past."""
+        with _writing(self._folder), _slice_file(self._folder, place).open("rb") as file:
+            arrays = []
+            while file.peek(1):
+                arrays.append(np.load(file, allow_pickle=False))
+        return tuple(arrays[1:])
 
     def drawn(self, batch: Batch) -> None:
         """Takes a batch in, after the slices that it finished."""
@@ -136,6 +146,11 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     except (OSError, ValueError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))
+
+
+def kept_slices(folder: Path) -> int:
+    """The slices that the journal in the folder holds; 0 where there is none."""
+    return len(list(folder.glob("slice-*.npy")))
 
 
 def _slice_file(folder: Path, place: int) -> Path:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from mrct_runtime.errors import InputRejectedError, OutputError
 from mrct_runtime.itk import simple_itk
-from mrct_runtime.volume import Grid, Volume
+from mrct_runtime.metaimage_header import check_metaimage
+from mrct_runtime.volume import MAX_VOXELS, Grid, Volume
 
 
 def read_metaimage(path: Path) -> Volume:
     """The file's volume in float32; needs SimpleITK."""
     itk = simple_itk(f"{path.name}: reading MetaImage")
+    check_metaimage(path)
+    reader = itk.ImageFileReader()
+    reader.SetImageIO("MetaImageIO")
+    reader.SetFileName(str(path))
     try:
-        image = itk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        size, values = reader.GetSize(), reader.GetNumberOfComponents()
+        if len(size) != 3 or values != 1 or math.prod(size) > MAX_VOXELS:
+            raise InputRejectedError(
+                f"{path.name} has the size {size} and {values} values a voxel; "
+                f"a volume of one value is needed, of at most {MAX_VOXELS} voxels"
+            )
+        image = reader.Execute()
     except RuntimeError as error:
         raise InputRejectedError(
             f"{path.name} cannot be read as MetaImage; export it again"
         ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputRejectedError(
-            f"{path.name} has the size {image.GetSize()} and {image.GetNumberOfComponentsPerPixel()} values "
-            "a voxel; a volume of one value is needed"
-        )
     affine = np.eye(4)
     directions = np.reshape(image.GetDirection(), (3, 3))
     affine[:3, :3] = (directions * image.GetSpacing())[:, ::-1]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from mrct_runtime.errors import InputRejectedError, OutputError
+from mrct_runtime.opened_nifti import opened_nifti
 from mrct_runtime.volume import SAME_GRID_MM, FloatArray, Grid, Volume
 
 # NIfTI points to the right and front where DICOM points to the left and back.
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SCANNER = 1
+
+_FAULTS: Final = (OSError, EOFError, ValueError, TypeError, KeyError, OverflowError, zlib.error)
 
 
 def ras_affine(volume: Volume) -> FloatArray:
@@ -46,29 +50,26 @@ def write_nifti(volume: Volume, path: Path | str, notice: str = "") -> None:
 
 def read_nifti(path: Path) -> Volume:
     """The file's volume in float32, scaled as its header says; axes (slice, row, column) are the file's (k, j, i)."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        image: Any = nibabel.load(path)
+    with _readable(path), opened_nifti(path) as (image, stream):
+        shape, units, affine = image.shape, image.header.get_xyzt_units()[0], image.affine
+        if len(shape) < 3 or set(shape[3:]) - {1}:
+            raise InputRejectedError(f"{path.name} has the shape {shape}; one volume is needed")
+        if units not in {"mm", "unknown"}:
+            raise InputRejectedError(f"{path.name} is measured in {units}; millimetres are needed")
         array = image.get_fdata(dtype=np.float32, caching="unchanged")
-        units, affine = image.header.get_xyzt_units()[0], image.affine
-    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputRejectedError(f"{path.name} cannot be read as NIfTI; export it again") from error
-    if array.ndim < 3 or set(array.shape[3:]) - {1}:
-        raise InputRejectedError(f"{path.name} has the shape {array.shape}; one volume is needed")
-    if units not in {"mm", "unknown"}:
-        raise InputRejectedError(f"{path.name} is measured in {units}; millimetres are needed")
-    array = np.ascontiguousarray(array.reshape(array.shape[:3]).transpose(2, 1, 0))
+        # behind the last byte stands the checksum of all
+        if stream is not None and stream.read(1):
+            raise InputRejectedError(
+                f"{path.name} holds more than its header says, {shape} voxels; export it again"
+            )
+    array = np.ascontiguousarray(array.reshape(shape[:3]).transpose(2, 1, 0))
     return Volume(array, Grid(LPS_TO_RAS @ affine[:, [2, 1, 0, 3]], array.shape))
 
 
 def doubts(path: Path) -> Iterator[str]:
     """What is to be told of where the file's volume lies: nowhere, or in two places."""
-    import nibabel
-
-    header: Any = nibabel.load(path).header
+    with _readable(path), opened_nifti(path) as (image, _):
+        header = image.header
     try:
         (sform, sform_code), (qform, qform_code) = (
             header.get_sform(coded=True),
@@ -85,3 +86,16 @@ def doubts(path: Path) -> Iterator[str]:
         apart_mm = Grid(sform, shape).apart_mm(Grid(qform, shape))
         if apart_mm > SAME_GRID_MM:
             yield f"the NIfTI file's two transforms are {apart_mm:.2g} mm apart; its sform was taken"
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """A scope in which what nibabel and the inflating raise says that the file cannot be read."""
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    try:
+        yield
+    except (*_FAULTS, ImageFileError, HeaderDataError, WrapStructError) as error:
+        raise InputRejectedError(f"{path.name} cannot be read as NIfTI; export it again") from error

@@ -94,9 +94,13 @@ class Outputs:
         """The result, of a source that names nobody where that was asked for."""
         if not self.deidentify:
             return result
-        # a warning may name the series as its scanner's user did
-        warnings = tuple(line.replace(str(result.source), "the series") for line in result.warnings)
-        return replace(result, source=deidentified(result.source), warnings=warnings)
+        return replace(result, source=deidentified(result.source), warnings=self.warnings(result))
+
+    def warnings(self, result: Result) -> tuple[str, ...]:
+        """The result's, which may name the series as its scanner's user did, unless nobody is to be named."""
+        if not self.deidentify:
+            return result.warnings
+        return tuple(line.replace(str(result.source), "the series") for line in result.warnings)
 
     def bytes_needed(self, grid: Grid) -> int:
         """What the files of a result on the MR's grid take at most."""

@@ -113,6 +113,9 @@ def _show(
         ax.text(x, y, letter, transform=ax.transAxes, ha=across, va=up, fontsize=9, color=_LETTER)
     ax.set_title(title, fontsize=10)
     ax.set_axis_off()
+    # the axes are not drawn either way, but their ticks would be laid out
+    ax.xaxis.set_visible(False)
+    ax.yaxis.set_visible(False)
 
 
 def _save(figure: Figure, what: str, path: Path | BytesIO) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from mrct_runtime.errors import InputRejectedError
 
@@ -21,6 +20,8 @@ FloatArray = NDArray[np.float64]
 SAME_MM = 1e-5
 # Two images whose voxel centres are closer than this were made on one grid; headers carry rounded decimals.
 SAME_GRID_MM = 0.01
+# A 4-D study of 1024 frames of 1024 x 1024; what claims more would fill the memory.
+MAX_VOXELS = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +134,8 @@ class Volume:
         target's (Cardoso et al. 2015, sec. 2: variances of full widths at half maximum add). The array itself comes back
         where both grids are the same. Order 0 (labels) is never smoothed and keeps its type; else float32 or float64.
         """
+        from scipy import ndimage
+
         if self.grid.matches(to):
             return Volume(self.array, to)
         move = np.linalg.inv(self.grid.affine) @ to.affine
@@ -185,6 +188,8 @@ def _nearest_axes(directions: FloatArray) -> tuple[tuple[int, ...], FloatArray]:
 
 def _smoothed(array: NDArray[Any], move: FloatArray) -> NDArray[Any]:
     """The array blurred along each axis that the target samples more coarsely than the source."""
+    from scipy import ndimage
+
     # Row a of the move holds how far, in voxels of source axis a, one step along each target axis goes.
     ratio = np.linalg.norm(move[:3, :3], axis=1)
     full_width = np.sqrt(np.maximum(ratio**2 - 1.0, 0.0))

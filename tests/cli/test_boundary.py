@@ -9,6 +9,7 @@ import pytest
 
 from mrct_cli import boundary
 from mrct_cli.boundary import GRACE_SECONDS
+from mrct_cli.verdict import MEANINGS
 from mrct_runtime.errors import UsageError
 
 # a call of a library that does not come back, and that no signal interrupts
@@ -35,11 +36,12 @@ def test_a_call_that_does_not_come_back_is_left_after_the_grace(sent, code):
     time.sleep(0.5)
     started = time.monotonic()
     child.send_signal(sent)
-    _, told = child.communicate(timeout=30)
+    last, told = child.communicate(timeout=30)
     assert child.returncode == code
     assert told.splitlines() == [
         "mrct: error: stopped in the middle of a long step; what was finished before it is on the disk"
     ]
+    assert last == f"FAILED with exit code {code}: {MEANINGS[code]}\n"
     assert 0.25 < time.monotonic() - started < GRACE_SECONDS
 
 

@@ -111,8 +111,9 @@ def test_only_the_validation_part_of_a_split_is_offered(bundle, data, capsys) ->
 
 def test_subjects_may_be_fitted_on_again_without_a_warning(bundle, data, capsys) -> None:
     words = bundle, data, "--samplers", "em", "--mc", 2, "--quiet"
+    last = f"PASSED {bundle} holds the recalibration now; its worth is what `mrct eval` finds on other subjects\n"
     for _ in range(2):
-        assert told(capsys, *words) == (0, "", "")
+        assert told(capsys, *words) == (0, last, "")
 
 
 def test_what_another_calibration_stored_meanwhile_is_kept(
@@ -139,10 +140,11 @@ def test_one_sample_has_no_deviation_to_fit(bundle, data, capsys) -> None:
 def test_it_works_without_torch_and_onnx(bundle, data) -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'onnx', 'lightning', 'onnxscript']);"
-        "from mrct_cli.main import mrct; mrct()"
+        "from mrct_cli.main import main; main()"
     )
     argv = ["calibrate", str(bundle), str(data), "--samplers", "em", "--mc", "2", "--quiet"]
     command = [sys.executable, "-c", code, *argv]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PASSED ")
     assert Bundle.load(bundle).manifest.uncertainty

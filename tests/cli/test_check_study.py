@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from dicom_study import CANARY, gunzip, make_grid, write_series
@@ -11,6 +12,8 @@ from pydicom.uid import generate_uid
 
 from mrct_cli import boundary
 from mrct_cli.main import load
+from mrct_runtime.nifti import write_nifti
+from mrct_runtime.volume import Volume
 
 GRID = make_grid((10, 12, 16), (3.0, 1.0, 1.25), (12, -4, 2))
 SAGITTAL = make_grid((10, 12, 16), angles=(0, 90, 0))
@@ -163,17 +166,17 @@ def test_a_damaged_file_of_the_series_refuses_it_without_its_name(run, tmp_path)
     paths[0].rename(tmp_path / f"{CANARY}.dcm")
     code, out, err = run(tmp_path)
     assert code == 4
-    assert "1 damaged, it lacks SOPClassUID and 6 more" in out
-    assert "cannot be used: 1 damaged, it lacks SOPClassUID and 6 more; repair or take out" in err
+    assert "1 damaged, it ends within an element" in out
+    assert "cannot be used: 1 damaged, it ends within an element; repair or take out" in err
     assert CANARY not in out + err
 
 
-def test_pixels_that_cannot_be_read_are_noticed_before_a_model_is_loaded(run, tmp_path):
+def test_pixels_that_are_not_all_there_are_noticed_before_a_model_is_loaded(run, tmp_path):
     paths = write_series(tmp_path, GRID)
     paths[0].write_bytes(paths[0].read_bytes()[:-40])
     code, _, err = run(tmp_path)
     assert code == 4
-    assert "its pixels cannot be read" in err
+    assert "1 truncated, it has 344 of 384 bytes of pixels" in err
 
 
 def test_studies_in_one_folder_are_told_apart(run, tmp_path):
@@ -225,6 +228,35 @@ def test_two_options_of_two_kinds_of_folders_are_refused(run, tmp_path):
     code, _, err = run(tmp_path, "--series", "3", "--subjects", "*")
     assert code == 2
     assert "give one of them" in err
+
+
+@pytest.mark.parametrize(("grid", "plane"), [(GRID, "axial"), (SAGITTAL, "sagittal")])
+def test_the_volume_of_a_file_is_told_too(grid, plane, run, tmp_path):
+    values = np.arange(grid.shape[0] * 12 * 16, dtype=np.float32).reshape(grid.shape)
+    write_nifti(Volume(values, grid), tmp_path / "mr.nii.gz")
+    code, out, _ = run(tmp_path / "mr.nii.gz")
+    assert code == 0
+    first, *_, used, last = out.splitlines()
+    assert "10 x 12 x 16 voxels of" in first
+    assert f"cut nearest to {plane}; values 0 to 1919" in first
+    assert used.startswith("used: a .nii.gz file, taken to be an axial T2-weighted MR")
+    assert last == "PASSED this volume can be translated"
+    document = json.loads(run(tmp_path / "mr.nii.gz", "--json")[1])
+    assert document["shape"] == [10, 12, 16]
+    np.testing.assert_allclose(document["spacing_mm"], grid.spacing_mm, atol=1e-4)
+
+
+def test_a_file_that_is_no_volume_and_one_that_is_not_there_are_told_in_one_line(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("no volume")
+    for name, told in (
+        ("notes.txt", "notes.txt: a file, and none of .nii"),
+        ("absent.nii.gz", "no such file (a .nii.gz file)"),
+        ("absent", "no such folder"),
+    ):
+        code, _, err = run(tmp_path / name)
+        assert code == 3
+        assert err.count("\n") == 1
+        assert told in err
 
 
 def test_a_pipe_and_a_link_to_nowhere_hold_nothing_up(run, tmp_path):

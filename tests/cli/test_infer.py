@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -417,14 +418,18 @@ def test_a_signal_ends_a_run_and_the_same_command_ends_it_with_the_same_bits(
     )
     arguments = [str(each) for each in (study, "out", "--bundle", bundle, *STOPPABLE)]
     child = subprocess.Popen(
-        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     kept = here / ".out.work" / "journal" / "slice-0001.npy"
     while child.poll() is None and not kept.exists():
         time.sleep(0.005)
     child.send_signal(sent)
-    _, rest = child.communicate(timeout=30)
+    last, rest = child.communicate(timeout=30)
     assert child.returncode == code
+    assert re.fullmatch(r"PARTIAL \d of 5 slices are kept; the same command goes on\n", last)
     assert rest.splitlines()[-1].startswith("mrct: error: ")
     assert "what is finished is kept" in rest.splitlines()[-1]
     assert [path.name for path in here.iterdir()] == [".out.work"]
@@ -759,7 +764,8 @@ def test_wrong_input_gets_its_exit_code_one_line_and_leaves_nothing(
     before = sorted(here.rglob("*"))
     assert run(*arguments) == code
     told = capsys.readouterr()
-    assert told.out == ""
+    assert told.out.startswith(f"FAILED with exit code {code}: ")
+    assert told.out.count("\n") == 1
     assert told.err.startswith("mrct: error: ")
     assert told.err.count("\n") == 1
     assert word in told.err

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from dicom_study import CANARY, make_grid, write_series
@@ -274,6 +275,22 @@ def test_names_of_studies_stand_in_no_line_and_no_file_that_is_kept(run, studies
     assert "exists and is not empty" in told.err
 
 
+def test_where_nobody_is_to_be_named_no_warning_names_the_series(
+    run, studies, here, monkeypatch, capsys
+):
+    whole = Job.run
+
+    def doubted(job, *more):
+        result = whole(job, *more)
+        return replace(result, warnings=(f"{result.source}: odd",))
+
+    monkeypatch.setattr(Job, "run", doubted)
+    assert run(studies, "--shard", "1/4", "--deidentify") == 0
+    (outcome,) = summary(here / "outs", "summary-0001-of-0004.json")["outcomes"]
+    assert outcome["warnings"] == ["the series: odd"]
+    assert "the series: odd" in capsys.readouterr().err
+
+
 def test_a_report_says_how_its_result_is_made_alone(run, studies, here):
     assert run(studies, "--shard", "1/4") == 0
     command = json.loads((here / "outs/patient-0/run.json").read_text())["command"]
@@ -417,5 +434,6 @@ def test_what_makes_no_sense_is_one_line_and_leaves_nothing(
     told = capsys.readouterr()
     assert word in told.err
     assert told.err.count("\n") == 1
-    assert told.out == ""
+    assert told.out.startswith(f"FAILED with exit code {code}: ")
+    assert told.out.count("\n") == 1
     assert not any(here.iterdir())

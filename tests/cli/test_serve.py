@@ -64,8 +64,8 @@ def test_the_example_is_a_configuration():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "'callers' is missing"),
-        (("--caller", "A"), "'destination' is missing"),
+        ((), "serve needs --caller, --destination, as flags or by --config FILE"),
+        (("--caller", "A"), "serve needs --destination, as flags"),
         ((*LEAST[:2], "--destination", "PACS"), "--destination is TITLE@HOST:PORT, got PACS"),
         ((*LEAST, "--port", "70000"), "port: "),
         ((*LEAST, "--", "--smapler", "em"), "infer: No such option"),

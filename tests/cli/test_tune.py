@@ -82,7 +82,9 @@ def test_a_dry_run_leaves_the_bundle_as_it_is(bundle, data, capsys) -> None:
     assert (bundle / "bundle.json").read_bytes() == before
     code, _, err = told(capsys, *words)
     assert (code, "add --overwrite" in err) == (6, True)
-    assert told(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
+    code, out, err = told(capsys, *words, "--overwrite", "--quiet")
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert out.startswith("PASSED ")
 
 
 def test_a_recalibration_that_no_longer_serves_is_told(bundle, data, capsys) -> None:
@@ -131,10 +133,11 @@ def test_a_direct_network_has_nothing_to_tune(tmp_path, data, capsys, monkeypatc
 def test_it_works_without_torch_and_onnx(bundle, data) -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(['torch', 'onnx', 'lightning', 'onnxscript']);"
-        "from mrct_cli.main import mrct; mrct()"
+        "from mrct_cli.main import main; main()"
     )
     argv = ["tune", bundle, data, "--samplers", "unipc", "--steps", "20", *QUICK, "--quiet"]
     command = [sys.executable, "-c", code, *map(str, argv)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PASSED ")
     assert Bundle.load(bundle).has_preset("unipc")

@@ -133,13 +133,28 @@ def test_a_bundle_with_a_pickle_in_it_is_refused_though_its_digest_is_right(
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("form", ["pickle", "npy"])
-def test_prepared_slices_that_are_a_pickle_are_refused(tmp_path, marker, form):
+def claiming(shape):
+    """An array of that shape as its header says, of which a few bytes are there."""
+    content = io.BytesIO()
+    described = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, described)
+    return content.getvalue() + bytes(64)
+
+
+@pytest.mark.parametrize("form", [*FORMS, "plain npz", "giant", "endless"])
+def test_prepared_slices_that_are_no_plain_array_are_refused(tmp_path, marker, form):
     write_synthrad(tmp_path / "data/one")
     config, cache = recipe(size=32, spacing_mm=2.0), tmp_path / "cache"
     load_pairs(tmp_path / "data", config, cache, lambda _: None)
     (path,) = cache.rglob("mr.npy")
-    path.write_bytes(forms(marker)[form])
+    archive = io.BytesIO()
+    np.savez_compressed(archive, mr=np.zeros((1024, 1024), np.float32))
+    others = {
+        "plain npz": archive.getvalue(),
+        "giant": claiming((1 << 20, 1 << 20, 1 << 20)),
+        "endless": claiming((1 << 62, 1 << 62)),
+    }
+    path.write_bytes((forms(marker) | others)[form])
     with pytest.raises(InputRejectedError, match=r"prepared slices in .* are damaged"):
         load_pairs(tmp_path / "data", config, cache, lambda _: None)
 

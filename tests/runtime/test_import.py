@@ -11,6 +11,7 @@ HEAVY = (
     "tensorrt",
     "tensorrt_rtx",
     "highdicom",
+    "scipy",
     "matplotlib",
 )
 

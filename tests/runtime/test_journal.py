@@ -119,6 +119,23 @@ def test_a_slice_of_the_past_is_not_written_again(folder):
         assert (folder / "log.jsonl").stat().st_size > before
 
 
+def test_arrays_that_belong_to_a_slice_come_back_with_it(folder):
+    samples, seconds = np.random.default_rng(1).random((4, 6, 5), np.float32), np.array(1.25)
+    with Journal.open(folder, "mine") as journal:
+        journal.keep(Finished(5, *IMAGES[0], (4,)), samples, seconds)
+    with Journal.open(folder, "mine") as journal:
+        assert np.array_equal(journal.past.finished[5].mean, IMAGES[0, 0])
+        found = journal.beside(5)
+        assert journal.beside(1) == ()
+    assert [each.dtype for each in found] == [np.float32, np.float64]
+    assert np.array_equal(found[0], samples)
+    assert found[1] == seconds
+    content = bytearray((folder / "slice-0006.npy").read_bytes())
+    content[-100] ^= 1
+    (folder / "slice-0006.npy").write_bytes(content)
+    assert 5 not in past(folder).finished
+
+
 def test_it_holds_nothing_but_digests_places_and_images(folder):
     keys = {"of", "slice", "batch"}
     for line in (folder / "log.jsonl").read_text().splitlines():

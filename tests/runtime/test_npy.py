@@ -61,3 +61,32 @@ def test_anything_else_is_a_wrong_value(content, tmp_path):
 def test_an_array_is_not_written_to(tmp_path):
     (tmp_path / "a.npy").write_bytes(saved(VALUES))
     assert not npy.mapped(tmp_path / "a.npy").flags.writeable
+
+
+def test_an_array_of_another_length_than_its_header_says_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((3, 4), np.float32))
+    whole = path.read_bytes()
+    shapes = ["(3, 40)", "(1<<62, 1<<62)".replace("1<<62", str(1 << 62)), "(-3, -4)", "(3, 3)"]
+    for shape in shapes:
+        changed = whole.replace(b"(3, 4)", shape.encode())
+        # the header stays as long as it was
+        changed = changed.replace(b" " * (len(shape) - 6) + b"\n", b"\n", 1)
+        path.write_bytes(changed)
+        assert len(changed) == len(whole)
+        if shape == "(-3, -4)":
+            with pytest.raises(ValueError, match="plain numbers"):
+                npy.mapped(path)
+        else:
+            with pytest.raises(ValueError, match="plain numbers"):
+                npy.mapped(path)
+    for content in (whole[:-1], whole + b"\0", b"", whole[:20], b"PK\3\4" + whole):
+        path.write_bytes(content)
+        with pytest.raises(ValueError):
+            npy.mapped(path)
+
+
+def test_objects_are_refused_before_they_are_made(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}, None], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="plain numbers"):
+        npy.mapped(tmp_path / "a.npy")

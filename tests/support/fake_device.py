@@ -47,6 +47,7 @@ class FakeDevice:
     stream: int = 1
     tally: Tally = field(default_factory=Tally)
     trims: int = 0
+    model: str = "A GPU"
 
     @property
     def xp(self) -> ModuleType:
@@ -87,7 +88,6 @@ class FakeDevice:
 class CapturingDevice(FakeDevice):
     """One whose work can be captured, and which counts captures and replays; `refuses` is raised by a capture."""
 
-    model: str = "A GPU"
     capability: str = "8.9"
     captures: int = 0
     replays: int = 0

@@ -15,7 +15,8 @@ import pytest
 from pydicom import dcmread
 
 TITLE, NODE, PEER = "ORTHANC", "MRCT", "TESTSCU"
-DICOM_PORT, HTTP_PORT, NODE_PORT, PEER_PORT = 14242, 18042, 11112, 11114
+# Orthanc's own ports: nothing else listens in its network.
+DICOM_PORT, HTTP_PORT, NODE_PORT, PEER_PORT = 4242, 8042, 11112, 11114
 
 # Loopback is down in a new network; the process that holds the network brings it up and waits for the end of its input.
 _HOLDER = """
@@ -123,7 +124,7 @@ class Orthanc:
 
     def push(self, study):
         """True if it has sent all of a study to the node."""
-        words = ("-c", _REQUEST, "POST", f"http://127.0.0.1:{HTTP_PORT}/modalities/node/store")
+        words = ("-c", _REQUEST, "POST", f"http://127.0.0.1:{HTTP_PORT}/modalities/mrct/store")
         child = self.network.start(
             sys.executable,
             *words,
@@ -187,7 +188,7 @@ def orthanc(folder):
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowStore": False,
         "DicomModalities": {
-            "node": [NODE, local, NODE_PORT],
+            "mrct": [NODE, local, NODE_PORT],
             "peer": [PEER, local, PEER_PORT],
         },
         "Plugins": [],

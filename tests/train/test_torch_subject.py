@@ -1,6 +1,9 @@
+import shutil
+
 import pytest
 import torch
 from random_run import save_run
+from shared_graphs import graphs_shared
 from tiny_bundle import write_tiny_bundle
 
 from mrct_export.export import export
@@ -19,7 +22,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory):
-    return Bundle.load(export(run, tmp_path_factory.mktemp("bundles") / "sde.mrct"))
+    with graphs_shared():
+        return Bundle.load(export(run, tmp_path_factory.mktemp("bundles") / "sde.mrct"))
 
 
 def asked(bundle, **changes):
@@ -55,8 +59,8 @@ def test_a_card_without_a_recipe_of_this_network_is_refused(tmp_path):
         rebuilt(bundle)
 
 
-def test_a_card_that_was_changed_is_refused(run, tmp_path):
-    bundle = Bundle.load(export(run, tmp_path / "sde.mrct"))
+def test_a_card_that_was_changed_is_refused(bundle, tmp_path):
+    bundle = Bundle.load(shutil.copytree(bundle.path, tmp_path / "sde.mrct"))
     with (bundle.path / "card.md").open("a") as card:
         card.write("more")
     with pytest.raises(UsageError, match="has changed"):

@@ -259,19 +259,19 @@ def _cached(
             # another run that shares the cache may have been first
             if not (place / _FACTS).is_file():
                 raise
-    mapped, told, found = _kept(place)
+    slices, told, found = _kept(place)
     for warning in told:
         report(f"warning: {subject.name}: {warning}")
-    _look_at_window(subject.name, mapped, config.hu_window, report)
-    return PreparedSubject(subject.name, mapped, found)
+    _look_at_window(subject.name, slices, config.hu_window, report)
+    return PreparedSubject(subject.name, slices, found)
 
 
 def _kept(place: Path) -> tuple[Slices, list[str], str]:
     """The slices that were stored, what was warned of then, and their digest."""
     try:
         facts = from_json((place / _FACTS).read_text("utf-8"))
-        mapped = [npy.mapped(place / f"{name}.npy") for name in _ARRAYS]
-        return Slices(*mapped), list(facts["warnings"]), str(facts["digest"])
+        arrays = [npy.mapped(place / f"{name}.npy") for name in _ARRAYS]
+        return Slices(*arrays), list(facts["warnings"]), str(facts["digest"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputRejectedError(
             f"the prepared slices in {place} are damaged: delete that folder, and they are made again"

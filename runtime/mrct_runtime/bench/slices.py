@@ -55,7 +55,8 @@ class CountedCopies:
 
     def __init__(self, device: Device) -> None:
         self._device, self.copies = device, 0
-        self.name, self.stream, self.xp = device.name, device.stream, device.xp
+        self.name, self.model = device.name, device.model
+        self.stream, self.xp = device.stream, device.xp
         self.pointer, self.normals = device.pointer, device.normals
         self.free_memory, self.trim, self.running = device.free_memory, device.trim, device.running
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from pydicom import dcmread
 from pydicom.encaps import generate_frames
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import RLELossless
 
 from mrct_runtime.dicom.frames import frame_count
+from mrct_runtime.dicom.gatekeeper import syntax_of
+from mrct_runtime.dicom.syntaxes import SYNTAXES
 
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _JP2, _IN_JP2 = b"\x00\x00\x00\x0cjP  ", b"jp2c"
@@ -21,9 +21,8 @@ _START_OF_FRAME: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {
 
 def check_sizes(path: Path, frames: Collection[int], rows: int, columns: int) -> None:
     """ValueError where a compressed frame, counted from 0, claims another size: a kilobyte can hold gigabytes of zeros."""
-    syntax = read_file_meta_info(path).TransferSyntaxUID
     # run lengths claim no size
-    if not syntax.is_compressed or syntax == RLELossless:
+    if SYNTAXES[syntax_of(path)].decoder != "codecs":
         return
     image = dcmread(path, specific_tags=["NumberOfFrames", "PixelData"])
     stored = generate_frames(image.PixelData, number_of_frames=max(1, frame_count(image)))

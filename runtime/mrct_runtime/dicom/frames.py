@@ -27,8 +27,6 @@ MULTI_FRAME = frozenset(
         LegacyConvertedEnhancedCTImageStorage,
     }
 )
-# A 4-D study of 1024 frames of 1024 x 1024; what claims more would fill the memory.
-MAX_VOXELS = 1 << 30
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 # The functional groups whose elements classic images have at the top, or that tell frames apart.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -10,14 +11,19 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, MRImageStorage
+from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
-from mrct_runtime.dicom.frames import MAX_VOXELS, MULTI_FRAME, frame_count, frame_headers
+from mrct_runtime.dicom.frames import MULTI_FRAME, frame_count, frame_headers
+from mrct_runtime.dicom.gatekeeper import Admission, admit
 from mrct_runtime.dicom.header import number, numbers, text
+from mrct_runtime.dicom.structure import MalformedError
+from mrct_runtime.dicom.syntaxes import registered_name
+from mrct_runtime.volume import MAX_VOXELS
 
 # Larger matrices are no MR or CT, but a claim that would fill the memory.
 MAX_PIXELS = 4096 * 4096
+
+_BITS = frozenset({8, 16, 32})
 
 # Its lowest value is white: what is dark in the signal would be taken for bright.
 _NEGATIVE = "MONOCHROME1"
@@ -58,37 +64,33 @@ class NoImage:
 
 def images_in(path: Path) -> list[Dataset] | Unusable | NoImage:
     """The headers of a file's images, one of a classic image and one a frame else, without pixels."""
-    damaged = Unusable(path.name, "", "damaged, its header cannot be read")
+    kinds = MULTI_FRAME | SINGLE_FRAME
     try:
-        meta = read_file_meta_info(path)
-        # What is no image is not parsed at all; reports and raw data can be large or deeply nested.
-        kind = str(meta.get("MediaStorageSOPClassUID", ""))
-        if kind and kind not in MULTI_FRAME | SINGLE_FRAME:
-            return NoImage(_named(kind))
-        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            # Inflating happens before any limit could be checked, and a small file can hold gigabytes.
-            return Unusable(path.name, "", "deflated; store it uncompressed")
+        admission = admit(path, kinds)
+        if admission.outline is None:
+            return NoImage(_named(admission.kind))
         header = dcmread(path, stop_before_pixels=True)
-        kind = text(header, "SOPClassUID") or kind
-        if kind and kind not in MULTI_FRAME | SINGLE_FRAME:
+        kind = text(header, "SOPClassUID") or admission.kind
+        if kind and kind not in kinds:
             return NoImage(_named(kind))
-        return _checked(path, header)
+        return _checked(path, header, _lost_pixels(header, admission))
+    except MalformedError as barred:
+        return Unusable(path.name, "", str(barred))
     except READ_FAULTS:
-        return damaged
+        return Unusable(path.name, "", "damaged, its header cannot be read")
 
 
 def _named(kind: str) -> str:
     """The name of a SOP class; what is no registered one may say anything, and is not repeated."""
-    known = UID(kind)
-    return known.name if known.name != kind else "object of an unknown class"
+    return registered_name(kind) or "object of an unknown class"
 
 
-def _checked(path: Path, header: Dataset) -> list[Dataset] | Unusable:
+def _checked(path: Path, header: Dataset, lost: str) -> list[Dataset] | Unusable:
     images, fault = _images(header)
-    faults = [fault or _misplaced(image) for image in images]
+    faults = [fault or _misplaced(image) or lost for image in images]
     for place, found in enumerate(faults, start=1):
         if found:
-            where = f" in frame {place}" if len(images) > 1 else ""
+            where = f" in frame {place}" if len(images) > 1 and found != lost else ""
             # An invalid UID names no series, so the file may belong to any.
             uid = UID(text(header, "SeriesInstanceUID"))
             return Unusable(path.name, uid if uid.is_valid else "", found + where)
@@ -110,7 +112,8 @@ def _images(header: Dataset) -> tuple[list[Dataset], str]:
 def _fault(header: Dataset) -> str:
     """Why an image header cannot give slices, wherever they lie; empty where it can."""
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality")
-    absent = [keyword for keyword in (*needed, "Rows", "Columns") if not text(header, keyword)]
+    sizes = ("Rows", "Columns", "BitsAllocated")
+    absent = [keyword for keyword in (*needed, *sizes) if not text(header, keyword)]
     if absent:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return f"damaged, it lacks {absent[0]}{more}"
@@ -128,11 +131,27 @@ def _fault(header: Dataset) -> str:
         return f"{rows} x {columns} pixels and so no MR or CT"
     if not classic and int(rows) * int(columns) * frame_count(header) > MAX_VOXELS:
         return f"{frame_count(header)} frames of {rows} x {columns} pixels, more than can be held"
+    if number(header, "BitsAllocated") not in _BITS:
+        return f"of {text(header, 'BitsAllocated')} bits a pixel, not of 8, 16 or 32"
     if (number(header, "SamplesPerPixel") or 1) != 1:
         return "a colour picture"
     if text(header, "Modality") == "MR" and text(header, "PhotometricInterpretation") == _NEGATIVE:
         return "a negative (MONOCHROME1); export it as MONOCHROME2"
     return ""
+
+
+def _lost_pixels(header: Dataset, admission: Admission) -> str:
+    """Why not all pixels that a header tells of are in the file; empty where they are, or are compressed."""
+    found = admission.outline and admission.outline.pixels
+    if not found:
+        return "damaged, it has no pixels"
+    if admission.syntax is None or admission.syntax.decoder != "native":
+        return ""
+    place, length = found
+    sizes = [number(header, keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated")]
+    needed = int(math.prod(sizes)) * max(1, frame_count(header)) // 8
+    held = min(length, admission.size - place)
+    return f"truncated, it has {held} of {needed} bytes of pixels" if held < needed else ""
 
 
 def _misplaced(header: Dataset) -> str:

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import RLELossless
+from pydicom.uid import UID
 
-from mrct_runtime.dicom.codestream import check_sizes
+from mrct_runtime.dicom.decoder import Decoder, UndecodedError
 from mrct_runtime.dicom.frames import frame_number
+from mrct_runtime.dicom.gatekeeper import syntax_of
 from mrct_runtime.dicom.grouping import SeriesGroup
 from mrct_runtime.dicom.header import only_number, silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
+from mrct_runtime.dicom.syntaxes import SYNTAXES
 from mrct_runtime.errors import InputRejectedError, SeriesError
 
 
@@ -26,9 +27,9 @@ def pixels(group: SeriesGroup, order: Sequence[int]) -> NDArray[np.float32]:
     first = group.headers[0]
     array = np.empty((len(order), int(first.Rows), int(first.Columns)), dtype=np.float32)
     places = {index: place for place, index in enumerate(order)}
-    with silenced():
+    with silenced(), Decoder() as decoder:
         for path, indices in _by_file(group).items():
-            stored = _decoded(group, path, indices)
+            stored = _stored(group, path, indices, decoder)
             for index in indices:
                 array[places[index]] = _rescaled(next(stored), group, index)
     return array
@@ -44,43 +45,30 @@ def _by_file(group: SeriesGroup) -> dict[Path, list[int]]:
     return found
 
 
-def _decoded(
-    group: SeriesGroup, path: Path, indices: Sequence[int]
+def _stored(
+    group: SeriesGroup, path: Path, indices: Sequence[int], decoder: Decoder
 ) -> Iterator[NDArray[np.generic]]:
     """The stored pixels of some images of one file, as they stand in it."""
     # a classic image may be followed by more pixels than one image has: the first is it
     frames = [(frame_number(group.headers[index]) or 1) - 1 for index in indices]
     named, first = _named(group, indices[0]), group.headers[0]
     try:
-        check_sizes(path, frames, int(first.Rows), int(first.Columns))
-        yield from iter_pixels(path, indices=frames, decoding_plugin=_plugin(path))
+        syntax = UID(syntax_of(path))
+        if SYNTAXES[syntax].decoder == "native":
+            yield from iter_pixels(path, indices=frames)
+        elif get_decoder(syntax).is_available:
+            yield from decoder.frames(path, frames, int(first.Rows), int(first.Columns))
+        else:
+            raise InputRejectedError(
+                f"{named}: no decoder for its compression ({syntax.name}); pip install 'mrct[codecs]'"
+            )
+    except UndecodedError as error:
+        raise SeriesError(
+            f"{named}: its pixels cannot be read{error}; export the series again, uncompressed"
+        ) from error
     except (RuntimeError, *READ_FAULTS) as error:
-        if lacking := _lacking(path):
-            raise InputRejectedError(f"{named}: {lacking}") from error
         raise SeriesError(f"{named}: its pixels cannot be read; export the series again") from error
     raise SeriesError(f"{named}: the file has fewer frames than its header says; export it again")
-
-
-def _plugin(path: Path) -> str:
-    """pydicom's own decoder for run lengths, for another one in Rust panics past every handler where data are damaged."""
-    return "pydicom" if read_file_meta_info(path).TransferSyntaxUID == RLELossless else ""
-
-
-def _lacking(path: Path) -> str:
-    """Why no decoder serves a file, and what to do; empty where one does and the pixels themselves are wrong."""
-    try:
-        syntax = read_file_meta_info(path).TransferSyntaxUID
-    except READ_FAULTS:
-        return ""
-    try:
-        served = not syntax.is_compressed or get_decoder(syntax).is_available
-    except (NotImplementedError, ValueError):
-        return "its compression is none that can be decoded; export it uncompressed"
-    return (
-        ""
-        if served
-        else f"no decoder for its compression ({syntax.name}); pip install 'mrct[codecs]'"
-    )
 
 
 def _rescaled(stored: NDArray[np.generic], group: SeriesGroup, index: int) -> NDArray[np.float32]:

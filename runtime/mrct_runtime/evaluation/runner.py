@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,18 +15,20 @@ from mrct_runtime.bundle import Bundle
 from mrct_runtime.engines import Engine
 from mrct_runtime.evaluation.advance import Show, Work
 from mrct_runtime.evaluation.bootstrap import Bootstrap
-from mrct_runtime.evaluation.calibration import Voxels
 from mrct_runtime.evaluation.cases import Case, Selection, load_case
 from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant, contestants
 from mrct_runtime.evaluation.drawn import Drawn, draw
 from mrct_runtime.evaluation.groups import group_of, members, overall
+from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
 from mrct_runtime.evaluation.pictured import pictures
 from mrct_runtime.evaluation.results import Data, Evaluation, Pictures, Run, SubjectScores
+from mrct_runtime.evaluation.scored import Scored, pictures_of, scored_of, unit_of
 from mrct_runtime.evaluation.scoring import Ruler, average, mean_std_hu
 from mrct_runtime.evaluation.survey import Survey, survey
 from mrct_runtime.evaluation.voxels import body_voxels, recalibration_of, worth
 from mrct_runtime.settings import Settings
+from mrct_runtime.synthesis import Progress
 
 MOST_PICTURED = 2
 """Subjects that are shown in figures."""
@@ -48,12 +51,23 @@ class Plan:
     command: tuple[str, ...] = ()
 
 
-class _Scored(NamedTuple):
-    """One subject's scores, the evaluations that all its samples took, and voxels of several samples."""
+class Asked(NamedTuple):
+    """What is asked of a case by a contestant: its name, how it is made of what was drawn, and what else it depends on."""
 
-    scores: SubjectScores
-    evaluations: int
-    voxels: Voxels | None
+    what: str
+    made: Callable[[Contestant, Engine, Case, Drawn], Unit]
+    besides: Callable[[Case], tuple[object, ...]] = lambda _: ()
+
+    def make(
+        self,
+        contestant: Contestant,
+        engine: Engine,
+        case: Case,
+        watch: Callable[[Progress], None],
+        journals: Journals,
+    ) -> Unit:
+        """What is asked, of samples that are drawn now or lie in the journals."""
+        return self.made(contestant, engine, case, draw(contestant, engine, case, watch, journals))
 
 
 class Evaluator:
@@ -72,26 +86,48 @@ class Evaluator:
         self.groups = members([subject.name for subject in self.subjects], plan.groups)
         self._folder = folder
 
-    def run(self, show: Show = lambda _: None) -> tuple[Evaluation, tuple[Pictures, ...]]:
+    @property
+    def units(self) -> int:
+        """Every subject by every contestant."""
+        return len(self.subjects) * len(self.contestants)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What is kept on the disk of a unit under way, at the most."""
+        return bytes_under_way(self.contestants, self.survey.slices)
+
+    def run(
+        self, show: Show = lambda _: None, keeper: Keeper | None = None
+    ) -> tuple[Evaluation, tuple[Pictures, ...]]:
         """The scores, and pictures of one slice of a subject or two."""
-        scored: dict[str, list[_Scored]] = {each.label: [] for each in self.contestants}
+        scored: dict[str, list[Scored]] = {each.label: [] for each in self.contestants}
         shown: list[Pictures] = []
-        with ExitStack() as stack:
-            engines = self._open(stack)
-            for contestant, case, drawn in self._drawn(engines, show):
-                scored[contestant.label].append(self._scored(contestant, case, drawn))
-                if case.name in self._pictured():
-                    engine = engines[contestant.bundle.sha256]
-                    shown.append(pictures(contestant, engine, case, drawn))
+        asked = Asked("scores", self._made, self._besides)
+        for contestant, case, unit in self.each(asked, show, keeper):
+            group = group_of(case.name, self.plan.groups)
+            scored[contestant.label].append(scored_of(unit, case.name, group))
+            if case.name in self._pictured():
+                shown.append(pictures_of(unit))
         runs = tuple(self._run(each, scored[each.label]) for each in self.contestants)
         measured = conditions(self.plan, max(each.mc for each in self.contestants))
         found = data_of(self._folder, self.plan, self.survey, self.groups)
         return Evaluation(measured, found, runs), tuple(shown)
 
-    def drawn(self, show: Show = lambda _: None) -> Iterator[tuple[Contestant, Case, Drawn]]:
-        """Every case through every contestant, for who asks for samples and no scores."""
+    def each(
+        self, asked: Asked, show: Show = lambda _: None, keeper: Keeper | None = None
+    ) -> Iterator[tuple[Contestant, Case, Unit]]:
+        """What is asked of every case by every contestant; one subject is in memory at a time."""
+        keeper = keeper or Keepless()
+        work = Work(self.contestants, self.survey.slices, show)
         with ExitStack() as stack:
-            yield from self._drawn(self._open(stack), show)
+            engines = self._open(stack)
+            for contestant, case in self._cases():
+                engine = engines[contestant.bundle.sha256]
+                watch = work.watch(case.name, contestant)
+                key = key_of(asked.what, contestant, engine, case, *asked.besides(case))
+                make = partial(asked.make, contestant, engine, case, watch)
+                yield contestant, case, keeper.unit(key, make)
+                work.finish(case.name, contestant)
 
     def _open(self, stack: ExitStack) -> dict[str, Engine]:
         """Bundle's digest -> its network; closed with the stack."""
@@ -102,24 +138,25 @@ class Evaluator:
             for digest, bundle in bundles.items()
         }
 
-    def _drawn(
-        self, engines: Mapping[str, Engine], show: Show
-    ) -> Iterator[tuple[Contestant, Case, Drawn]]:
-        """Every case through every contestant; one subject is in memory at a time."""
-        work = Work(self.contestants, self.survey.slices, show)
+    def _cases(self) -> Iterator[tuple[Contestant, Case]]:
         for subject in self.subjects:
             for preparation in dict.fromkeys(each.preparation for each in self.contestants):
                 case = load_case(subject, preparation, self.plan.selection)
                 for each in self.contestants:
                     if each.preparation == preparation:
-                        engine = engines[each.bundle.sha256]
-                        yield each, case, draw(each, engine, case, work.watch(case.name, each))
-                        work.finish(case.name, each)
+                        yield each, case
 
-    def _scored(self, contestant: Contestant, case: Case, drawn: Drawn) -> _Scored:
+    def _besides(self, case: Case) -> tuple[object, ...]:
+        """What scores depend on besides images: how they are taken, and whether pictures are kept with them."""
+        return self.plan.ruler, case.name in self._pictured()
+
+    def _made(self, contestant: Contestant, engine: Engine, case: Case, drawn: Drawn) -> Unit:
+        """The scores, the voxels of several samples, and pictures where they are shown."""
         window = contestant.bundle.window
         voxels = body_voxels(case, drawn.moments, window) if drawn.n > 1 else None
-        return _Scored(self._scores(contestant, case, drawn), drawn.evaluations, voxels)
+        scored = Scored(self._scores(contestant, case, drawn), drawn.evaluations, voxels)
+        seen = case.name in self._pictured()
+        return unit_of(scored, pictures(contestant, engine, case, drawn) if seen else None)
 
     def _scores(self, contestant: Contestant, case: Case, drawn: Drawn) -> SubjectScores:
         window, ruler = contestant.bundle.window, self.plan.ruler
@@ -142,7 +179,7 @@ class Evaluator:
             seconds_a_slice=drawn.seconds / case.slices,
         )
 
-    def _run(self, contestant: Contestant, scored: Sequence[_Scored]) -> Run:
+    def _run(self, contestant: Contestant, scored: Sequence[Scored]) -> Run:
         subjects = tuple(each.scores for each in scored)
         slices = sum(each.slices for each in subjects)
         evaluations = sum(each.evaluations for each in scored)
@@ -161,7 +198,7 @@ class Evaluator:
             calibration=self._calibration(contestant, scored),
         )
 
-    def _calibration(self, contestant: Contestant, scored: Sequence[_Scored]) -> dict[str, Any]:
+    def _calibration(self, contestant: Contestant, scored: Sequence[Scored]) -> dict[str, Any]:
         """What the deviation is worth, as JSON has it; nothing where there is none."""
         voxels = [each.voxels for each in scored if each.voxels is not None and len(each.voxels)]
         if not voxels:

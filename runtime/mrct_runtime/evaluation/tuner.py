@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +19,13 @@ from mrct_runtime.evaluation.cases import Case, load_case
 from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant
 from mrct_runtime.evaluation.drawn import Drawn, draw
+from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
 from mrct_runtime.evaluation.ladders import Ladder
 from mrct_runtime.evaluation.runner import Plan, data_of
 from mrct_runtime.evaluation.scoring import mean_std_hu
 from mrct_runtime.evaluation.survey import survey
 from mrct_runtime.evaluation.tuning import Curve, Point, Tolerance, Tuning, curve
+from mrct_runtime.synthesis import Progress
 
 
 class _Scored(NamedTuple):
@@ -55,11 +58,23 @@ class Tuner:
         self.subjects = plan.selection.find(folder)
         self.survey = survey(self.subjects, self._runs, plan.selection)
 
-    def run(self, tolerance: Tolerance, show: Show = lambda _: None) -> Tuning:
+    @property
+    def units(self) -> int:
+        """Every subject at every setting."""
+        return len(self.subjects) * len(self._runs)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What is kept on the disk of a unit under way, at the most."""
+        return bytes_under_way(self._runs, self.survey.slices)
+
+    def run(
+        self, tolerance: Tolerance, show: Show = lambda _: None, keeper: Keeper | None = None
+    ) -> Tuning:
         """The curve of every sampler, each with its choice."""
         scored: dict[str, list[_Scored]] = {each.label: [] for each in self._runs}
         with closing(self._bundle.open_engine(self.plan.settings.target)) as engine:
-            for label, found in self._scored(engine, show):
+            for label, found in self._scored(engine, show, keeper or Keepless()):
                 if found is None:
                     scored.pop(label, None)
                 elif label in scored:
@@ -77,22 +92,37 @@ class Tuner:
         settings = replace(self.plan.settings, sampler=sampler, options=options)
         return Contestant(_label(sampler, options), self._bundle, settings)
 
-    def _scored(self, engine: Engine, show: Show) -> Iterator[tuple[str, _Scored | None]]:
+    def _scored(
+        self, engine: Engine, show: Show, keeper: Keeper
+    ) -> Iterator[tuple[str, _Scored | None]]:
         """Every setting's label with a subject's scores, None where it ended with a number that is none."""
         work = Work(self._runs, self.survey.slices, show)
-        references = {_label(each.sampler, each.reference) for each in self._ladders}
         for subject in self.subjects:
             case = load_case(subject, self._runs[0].preparation, self.plan.selection)
             for each in self._runs:
-                try:
-                    drawn = draw(each, engine, case, work.watch(case.name, each))
-                except NumericError:
-                    if each.label in references:
-                        raise
-                    yield each.label, None
-                else:
-                    yield each.label, self._score(case, drawn)
+                key = key_of("curve", each, engine, case, self.plan.ruler)
+                watch = work.watch(case.name, each)
+                unit = keeper.unit(key, partial(self._made, each, engine, case, watch))
+                found = unit.facts["scores"]
+                yield each.label, None if found is None else _Scored(*found)
                 work.finish(case.name, each)
+
+    def _made(
+        self,
+        contestant: Contestant,
+        engine: Engine,
+        case: Case,
+        watch: Callable[[Progress], None],
+        journals: Journals,
+    ) -> Unit:
+        """A subject's scores, None for those of a setting whose numbers are none."""
+        try:
+            drawn = draw(contestant, engine, case, watch, journals)
+        except NumericError:
+            if contestant.label in {_label(each.sampler, each.reference) for each in self._ladders}:
+                raise
+            return Unit({"scores": None})
+        return Unit({"scores": self._score(case, drawn)})
 
     def _score(self, case: Case, drawn: Drawn) -> _Scored:
         window = self._bundle.window

@@ -16,7 +16,7 @@ EVALUATION: Final = "evaluation.json"
 
 def claim(out: Path, *, overwrite: bool = False) -> OutputFolder:
     """The folder for an evaluation; only an earlier evaluation is ever overwritten."""
-    return OutputFolder.claim(out, replaces=EVALUATION if overwrite else None)
+    return OutputFolder.claim(out, replaces=EVALUATION if overwrite else None, resumable=True)
 
 
 def write_evaluation(

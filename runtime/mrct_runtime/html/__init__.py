@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 FRAME: Final = "frame.html.jinja"
 """What a page's template extends."""
@@ -13,6 +17,12 @@ FRAME: Final = "frame.html.jinja"
 
 def render(package: str, template: str, content: Mapping[str, Any]) -> str:
     """The page that a package's template makes of the content, whose every text is escaped."""
+    return _compiled(package, template).render(content)
+
+
+@cache
+def _compiled(package: str, template: str) -> Template:
+    """The template; its compilation takes longer than a page does, and many studies have one each."""
     # jinja2 takes a quarter of a second to import
     import jinja2
 
@@ -27,7 +37,7 @@ def render(package: str, template: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(content)
+    return environment.get_template(template)
 
 
 def embedded(png: bytes) -> str:

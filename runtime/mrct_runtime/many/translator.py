@@ -68,7 +68,7 @@ class Translator:
                 attempts=attempt,
                 seconds=time.perf_counter() - started,
                 engine=asdict(result.backend),
-                warnings=result.warnings,
+                warnings=self._order.outputs.warnings(result),
             )
         raise AssertionError
 

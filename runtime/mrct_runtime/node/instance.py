@@ -22,8 +22,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from mrct_runtime.dicom.gatekeeper import admit
 from mrct_runtime.dicom.header import number, silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
+from mrct_runtime.dicom.structure import MalformedError
 
 OUT_OF_RESOURCES: Final = 0xA700
 OTHER_CLASS: Final = 0xA900
@@ -73,9 +75,12 @@ def examined(path: Path, class_uid: str, instance_uid: str) -> Instance:
     """What the file says of itself; RefusedInstanceError unless it is what was announced, and whole."""
     with silenced(), path.open("rb") as file:
         try:
+            admit(path)
             header = dcmread(file, stop_before_pixels=True)
             found = {keyword: text(header, keyword) for keyword in ("SOPClassUID", *_IDENTIFIERS)}
             whole = _whole(file, header, path.stat().st_size)
+        except MalformedError as barred:
+            raise RefusedInstanceError(NOT_UNDERSTOOD, str(barred)) from barred
         except READ_FAULTS as error:
             raise RefusedInstanceError(NOT_UNDERSTOOD, "not readable") from error
     if found["SOPClassUID"] != class_uid or class_uid not in CLASSES:

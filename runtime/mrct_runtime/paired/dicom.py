@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pydicom import Dataset, dcmread
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom import Dataset
 
+from mrct_runtime.dicom.gatekeeper import read_header
 from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.reading import read_pair
@@ -71,11 +70,7 @@ def _are_one_study(firsts: list[Path]) -> bool:
 def _header(path: Path) -> Dataset:
     try:
         with silenced():
-            # inflating a small file could fill the memory
-            meta = read_file_meta_info(path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                return Dataset()
-            return dcmread(path, stop_before_pixels=True, specific_tags=["Modality", *_LINKS])
+            return read_header(path, ["Modality", *_LINKS])
     except READ_FAULTS:
         return Dataset()
 

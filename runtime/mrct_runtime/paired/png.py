@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import struct
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.dicom.image_file import MAX_PIXELS
 from mrct_runtime.errors import InputRejectedError
 from mrct_runtime.paired.values import VIEWS, Pair, Subject, View
 from mrct_runtime.volume import Grid, Volume
@@ -26,6 +28,8 @@ BLACK_HU: Final = -1024.0
 
 # Whatever else its name promises is tried by readers of many other kinds.
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+# The signature and the first chunk up to the size of the picture.
+_START: Final = 24
 
 # (slice, row, column) to (x, y, z): whatever its view, a picture lies like an axial slice.
 _AXES: Final = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]])
@@ -123,13 +127,25 @@ def _grey(path: Path, view: View) -> NDArray[np.float32]:
     return np.ascontiguousarray(shown[None], dtype=np.float32)
 
 
+def _is_png(path: Path, start: bytes) -> bool:
+    """True for a PNG, by the chunk IHDR that it begins with (ISO 15948, 11.2.1); refused where it claims too many pixels."""
+    if start[: len(_SIGNATURE)] != _SIGNATURE or len(start) < _START:
+        return False
+    columns, rows = struct.unpack_from(">II", start, 16)
+    if columns * rows > MAX_PIXELS:
+        raise InputRejectedError(
+            f"{path.name} claims {rows} x {columns} pixels, more than {MAX_PIXELS}; leave it out"
+        )
+    return True
+
+
 def _decoded(path: Path) -> NDArray[Any]:
     from skimage.io import imread
 
     damaged = f"{path.name} cannot be read as PNG; leave it out"
     try:
         with path.open("rb") as file:
-            is_png = file.read(len(_SIGNATURE)) == _SIGNATURE
+            is_png = _is_png(path, file.read(_START))
         image = np.asarray(imread(path)) if is_png else None
     except FileNotFoundError as error:
         raise InputRejectedError(f"lacks {path.name}; add it") from error

@@ -6,8 +6,9 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEG2000Lossless
 
-from mrct_runtime.dicom import pixels, read_series, scan
+from mrct_runtime.dicom import decoding, read_series, scan
 from mrct_runtime.dicom.codestream import image_size
+from mrct_runtime.dicom.decoding import Decoding
 from mrct_runtime.errors import SeriesError
 
 GENERIC = "vendor_small_and_compressed_dicom/generic"
@@ -73,11 +74,15 @@ def test_a_frame_that_claims_gigabytes_is_refused_before_it_is_decoded(
     image.PixelData = encapsulate([too_large(syntax, frame)])
     image.SliceThickness = 1
     image.save_as(tmp_path / "large.dcm")
-    decoded = []
-    monkeypatch.setattr(pixels, "iter_pixels", lambda *_, **__: decoded.append(1))
     (group,) = scan(tmp_path).groups
     with pytest.raises(SeriesError, match="its pixels cannot be read"):
         read_series(group)
+    # as the decoder's own process does it
+    monkeypatch.setattr(decoding, "limit_memory", lambda _: True)
+    decoded = []
+    monkeypatch.setattr(Decoding, "decoded", lambda *_: decoded.append(1))
+    with pytest.raises(ValueError, match="not of 256 x 256 grey pixels"):
+        Decoding().open(str(tmp_path / "large.dcm"), [0], 256, 256)
     assert decoded == []
 
 

@@ -9,7 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from mrct_runtime.dicom import pixels, read_pair, read_series, read_study, scan
 from mrct_runtime.dicom.frames import frame_number, instance_name
-from mrct_runtime.errors import SeriesError
+from mrct_runtime.errors import InputRejectedError
 
 SIEMENS = "siemens_xa30_enhanced_mr_dicom"
 PHILIPS = "philips_classic_and_enhanced_dicom/enhanced"
@@ -241,7 +241,7 @@ def test_frames_that_cannot_be_slices_are_named_with_the_reason(converted, chang
 def test_frames_cut_short_are_noticed(converted):
     path = converted[0] / "legacy.dcm"
     path.write_bytes(path.read_bytes()[:-4000])
-    with pytest.raises(SeriesError, match=r"frame \d+: its pixels cannot be read"):
+    with pytest.raises(InputRejectedError, match=r"truncated, it has \d+ of \d+ bytes of pixels"):
         read_study(converted[0])
 
 

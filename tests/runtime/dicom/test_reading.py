@@ -99,7 +99,7 @@ def test_two_patients_in_one_series_are_refused(tmp_path):
 def test_pixels_cut_short_are_noticed(tmp_path):
     paths = write_series(tmp_path, GRID)
     paths[2].write_bytes(paths[2].read_bytes()[:-40])
-    with pytest.raises(SeriesError, match="pixels cannot be read"):
+    with pytest.raises(InputRejectedError, match="truncated, it has 344 of 384 bytes of pixels"):
         read_study(tmp_path)
 
 

@@ -149,10 +149,10 @@ def failing(tmp_path, monkeypatch):
     data = write_pairs(tmp_path / "pairs", ("A1", "A2"))
 
     def make(steps: int) -> Tuner:
-        def draw_some(contestant, engine, case, progress):
+        def draw_some(contestant, engine, case, progress, journals):
             if case.name == "A2" and contestant.options["steps"] == steps:
                 raise NumericError("not finite")
-            return drawn.draw(contestant, engine, case, progress)
+            return drawn.draw(contestant, engine, case, progress, journals)
 
         monkeypatch.setattr(tuner, "draw", draw_some)
         plan = Plan(settings=Settings(mc=2, target=Target("cpu", threads=1)))

@@ -89,7 +89,8 @@ def test_pixels_too_few_for_rows_and_columns_are_refused(path):
 
 def test_what_is_no_dicom_is_refused(path):
     path.write_bytes(b"GIF89a" * 100)
-    assert refusal(path, uid="1.2.3") == (NOT_UNDERSTOOD, "not readable")
+    told = "damaged, it does not begin like a DICOM file"
+    assert refusal(path, uid="1.2.3") == (NOT_UNDERSTOOD, told)
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
