@@ -75,11 +75,8 @@ class Journal:
 
     def beside(self, place: int) -> tuple[Array, ...]:
         """The arrays that were kept with a slice of the past."""
-        with _writing(self._folder), _slice_file(self._folder, place).open("rb") as file:
-            arrays = []
-            while file.peek(1):
-                arrays.append(np.load(file, allow_pickle=False))
-        return tuple(arrays[1:])
+        with _writing(self._folder):
+            return tuple(npy.each_mapped(_slice_file(self._folder, place))[1:])
 
     def drawn(self, batch: Batch) -> None:
         """Takes a batch in, after the slices that it finished."""
@@ -142,8 +139,8 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     try:
         if file_sha256(path) != told["sha256"]:
             return
-        mean, std = npy.mapped(path)
-    except (OSError, ValueError):
+        mean, std = npy.each_mapped(path)[0]
+    except (OSError, ValueError, IndexError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))
 

@@ -19,8 +19,36 @@ _DESCRIPTION: Final = re.compile(
 
 def array(content: bytes | mmap.mmap) -> NDArray[Any]:
     """A view of the array that is all of `content`, not writable; ValueError where it is not one of plain numbers."""
-    start = len(_MAGIC) + 2
-    if content[: len(_MAGIC)] != _MAGIC:
+    found, end = _array_at(content, 0)
+    if end != len(content):
+        raise ValueError(f"not an array of {found.shape} plain numbers: something follows it")
+    return found
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The file's array, of which memory holds what is looked at; ValueError as of `array`, OSError where it is not read."""
+    return array(_map(path))
+
+
+def each_mapped(path: Path) -> list[NDArray[Any]]:
+    """The arrays that were saved into a file one after another, as of `mapped`."""
+    content, end = _map(path), 0
+    found = []
+    while end < len(content):
+        one, end = _array_at(content, end)
+        found.append(one)
+    return found
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _array_at(content: bytes | mmap.mmap, at: int) -> tuple[NDArray[Any], int]:
+    """The array that begins there, and where it ends."""
+    start = at + len(_MAGIC) + 2
+    if content[at : at + len(_MAGIC)] != _MAGIC:
         raise ValueError("not the npy format 1.0")
     end = start + int.from_bytes(content[start - 2 : start], "little")
     found = _DESCRIPTION.fullmatch(content[start:end])
@@ -31,13 +59,10 @@ def array(content: bytes | mmap.mmap) -> NDArray[Any]:
     except TypeError as error:
         raise ValueError("not an array of plain numbers") from error
     shape = tuple(int(size) for size in found[3].split(b",") if size.strip())
-    if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - end:
+    count = math.prod(shape)
+    if kind.hasobject or count * kind.itemsize > len(content) - end:
         raise ValueError(f"not an array of {shape} plain numbers")
     order: Literal["C", "F"] = "F" if found[2] == b"True" else "C"
-    return np.frombuffer(content, kind, offset=end).reshape(shape, order=order)
-
-
-def mapped(path: Path) -> NDArray[Any]:
-    """The file's array, of which memory holds what is looked at; ValueError as of `array`, OSError where it is not read."""
-    with path.open("rb") as file:
-        return array(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    # NumPy makes no view of nothing
+    values = np.frombuffer(content, kind, count, end) if count else np.empty(0, kind)
+    return values.reshape(shape, order=order), end + count * kind.itemsize

@@ -90,3 +90,15 @@ def test_objects_are_refused_before_they_are_made(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}, None], object), allow_pickle=True)
     with pytest.raises(ValueError, match="plain numbers"):
         npy.mapped(tmp_path / "a.npy")
+
+
+def test_arrays_saved_one_after_another_come_back_in_their_order(tmp_path):
+    arrays = [VALUES, np.array(1.25), np.zeros((0, 3)), VALUES[0] > 0]
+    (tmp_path / "a.npy").write_bytes(b"".join(saved(values) for values in arrays))
+    found = npy.each_mapped(tmp_path / "a.npy")
+    assert len(found) == len(arrays)
+    for ours, theirs in zip(found, arrays, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="not an array"):
+        npy.mapped(tmp_path / "a.npy")
