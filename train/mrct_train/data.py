@@ -270,12 +270,19 @@ def _kept(place: Path) -> tuple[Slices, list[str], str]:
     """The slices that were stored, what was warned of then, and their digest."""
     try:
         facts = from_json((place / _FACTS).read_text("utf-8"))
-        arrays = [npy.mapped(place / f"{name}.npy") for name in _ARRAYS]
-        return Slices(*arrays), list(facts["warnings"]), str(facts["digest"])
+        slices = Slices(*(npy.mapped(place / f"{name}.npy") for name in _ARRAYS))
+        _check_unchanged(slices, facts["digest"])
+        return slices, list(facts["warnings"]), facts["digest"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputRejectedError(
             f"the prepared slices in {place} are damaged: delete that folder, and they are made again"
         ) from error
+
+
+def _check_unchanged(slices: Slices, told: str) -> None:
+    """ValueError where MR or CT are not those that were stored: the wrong bits of a disk would be learnt from."""
+    if digest(slices) != told:
+        raise ValueError("other values than were stored")
 
 
 def _look_at_window(

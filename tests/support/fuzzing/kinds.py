@@ -270,6 +270,7 @@ KINDS: dict[str, Kind] = {
             ("read-pairs SEED/data cache",),
             printed,
             3,
+            verified=True,
             training=True,
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def _end_silently() -> None:
 
 def _end_with_another_code() -> None:
     click.echo("mrct: error: refused", err=True)
-    raise SystemExit(77)
+    os._exit(77)
 
 
 def _tell_two_errors() -> None:
