@@ -345,11 +345,12 @@ def test_no_slices_to_order_is_told():
         Order(np.arange(0), 2, seed=0)
 
 
-def test_prepared_slices_that_were_changed_are_refused_and_not_trained_on(tmp_path):
+@pytest.mark.parametrize("name", ["mr", "hu", "body"])
+def test_prepared_slices_that_were_changed_are_refused_and_not_trained_on(tmp_path, name):
     write_synthrad(tmp_path / "data/one")
     config, cache = validated({"size": 32, "spacing_mm": 2.0}, "test"), tmp_path / "cache"
     load_pairs(tmp_path / "data", config, cache, lambda _: None)
-    (path,) = cache.rglob("mr.npy")
+    (path,) = cache.rglob(f"{name}.npy")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mrct_runtime import npy
 from mrct_runtime.appearance import Seen, appearance
+from mrct_runtime.digests import array_sha256
 from mrct_runtime.errors import (
     InputRejectedError,
     MrctError,
@@ -49,7 +50,7 @@ _ARRAYS: Final = Slices._fields
 _FACTS: Final = "facts.json"
 _WINDOW: Final = HuWindow()
 # Raised with every change of what the cache holds or how slices are prepared.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 # Parts of the body's voxels beyond the HU window: of metal a few, of a window that does not fit the data many.
 _CUT_TOLD, _CUT_MOST = 0.001, 0.05
 # Rounding of resampled air is not worth a word.
@@ -271,7 +272,7 @@ def _kept(place: Path) -> tuple[Slices, list[str], str]:
     try:
         facts = from_json((place / _FACTS).read_text("utf-8"))
         slices = Slices(*(npy.mapped(place / f"{name}.npy") for name in _ARRAYS))
-        _check_unchanged(slices, facts["digest"])
+        _check_unchanged(slices, facts)
         return slices, list(facts["warnings"]), facts["digest"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputRejectedError(
@@ -279,9 +280,9 @@ def _kept(place: Path) -> tuple[Slices, list[str], str]:
         ) from error
 
 
-def _check_unchanged(slices: Slices, told: str) -> None:
-    """ValueError where MR or CT are not those that were stored: the wrong bits of a disk would be learnt from."""
-    if digest(slices) != told:
+def _check_unchanged(slices: Slices, facts: Mapping[str, Any]) -> None:
+    """ValueError where the arrays are not those that were stored: the wrong bits of a disk would be learnt from."""
+    if (digest(slices), array_sha256(slices.body)) != (facts["digest"], facts["body"]):
         raise ValueError("other values than were stored")
 
 
@@ -308,7 +309,12 @@ def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
     with OutputFolder.claim(place, needed_bytes=size + 1_000_000, wait=True) as output:
         for name, array in zip(_ARRAYS, slices, strict=True):
             np.save(output.partial / f"{name}.npy", array, allow_pickle=False)
-        facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
+        content = {
+            "digest": digest(slices),
+            "body": array_sha256(slices.body),
+            "warnings": list(warnings),
+        }
+        facts = json.dumps(content)
         (output.partial / _FACTS).write_text(facts, "utf-8")
         output.commit()
 
