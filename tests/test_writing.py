@@ -10,6 +10,7 @@ PACKAGES = [ROOT / part for part in ("runtime", "train", "export", "cli")]
 WRITING = {
     *("write_text", "write_bytes", "savefig", "save_as", "dcmwrite", "WriteImage", "save_file"),
     *("to_filename", "imsave", "NamedTemporaryFile", "mkstemp", "savetxt", "tofile", "memmap"),
+    *("TemporaryFile", "SpooledTemporaryFile", "ImageOpener"),
     *("rename", "renames", "copyfile", "copy2", "copytree", "move", "link_to", "hardlink_to"),
 }
 # calls of these names write where their first argument, or their receiver, is a module that does
@@ -25,6 +26,8 @@ ALLOWED = {
     "mrct_runtime/atomic.py": "the atomic writer itself",
     "mrct_runtime/reservation.py": "the lock, which is never read as a result",
     "mrct_runtime/journal.py": "a log whose torn last line is dropped, and a buffer in memory",
+    "mrct_runtime/scratch.py": "nameless files, which nobody else reads and which go with the process",
+    "mrct_runtime/child.py": "a nameless file for what the child says, for the message of its end",
     "mrct_runtime/private_folder.py": "opens for reading alone",
     "mrct_runtime/golden.py": "into a buffer in memory",
     "mrct_runtime/engines/onnxruntime_fusion.py": "in a temporary folder of this process",

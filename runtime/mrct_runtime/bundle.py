@@ -156,7 +156,8 @@ class Bundle:
         The bundle's own sampler is taken where none is named. `mc` are the samples of a slice, by default 10, and 1 of
         a direct network; or the fewest and the most of them, and a slice has enough where the standard error of its
         mean is at most `mc_tolerance` in HU. `raw_uncertainty` leaves the deviation as it is also where the bundle has
-        a recalibration for it.
+        a recalibration for it. Volumes lie in memory, about four of the study's size at a time; `mrct-infer` has large ones on
+        the disk of its output.
         """
         from mrct_runtime.settings import Settings
         from mrct_runtime.translate import translate

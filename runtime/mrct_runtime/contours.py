@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.intensity import body_mask
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import FloatArray, Volume
 
 
-def body(mr: Volume) -> Volume:
+def body(mr: Volume, scratch: Scratch = IN_MEMORY) -> Volume:
     """The mask that the MR was normalised by, bool [S, H, W] in the MR's own order of axes."""
-    mask = np.zeros(mr.grid.shape, dtype=bool)
-    mr.grid.canonically(mask)[...] = body_mask(mr.canonical())
+    mask = scratch.empty(mr.grid.shape, bool)
+    mr.grid.canonically(mask)[...] = body_mask(mr.canonical(scratch), scratch)
     return Volume(mask, mr.grid)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mrct_runtime.finished import Finished
 from mrct_runtime.result import Counters
+from mrct_runtime.scratch import slices
 from mrct_runtime.stopping import standard_error
 from mrct_runtime.synthesis import Work
 
@@ -41,7 +42,7 @@ class Counting:
         return Counters(
             evaluations=work.evaluations,
             batch=work.batch,
-            body_voxels=int(np.count_nonzero(self._body)),
+            body_voxels=sum(int(np.count_nonzero(image)) for image in slices(self._body)),
             below_window=self._below,
             above_window=self._above,
             samples=tuple(self._samples.tolist()),

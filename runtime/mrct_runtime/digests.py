@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.scratch import slices
 from mrct_runtime.volume import Volume
 
 
@@ -21,7 +22,8 @@ def file_sha256(path: Path) -> str:
 def array_sha256(array: NDArray[Any], before: bytes = b"") -> str:
     """That of the array's bytes in its own order of axes, after those of `before`."""
     found = hashlib.sha256(before)
-    found.update(np.ascontiguousarray(array).data)
+    for image in slices(array):
+        found.update(np.ascontiguousarray(image).data)
     return found.hexdigest()
 
 

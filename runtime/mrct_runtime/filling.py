@@ -71,13 +71,17 @@ class Order:
 
         It goes on where an earlier run of the very same has left off. `opened` is asked when the study has been read.
         """
-        job = prepare(self.bundle, study, self.settings, series=self.series)
+        job = prepare(self.bundle, study, self.settings, series=self.series, scratch=folder.scratch)
         if self.replay is not None:
             self.replay.check_input(job.source)
         truth = None if self.reference is None else read_reference(self.reference, job.source)
         self.outputs.check(job.source)
-        needed = self.outputs.bytes_needed(job.source.volume.grid) + job.journal_bytes
-        folder.require(needed)
+        folder.require(
+            self.outputs.bytes_needed(job.source.volume.grid)
+            + self.outputs.bytes_meanwhile(job.source.volume.grid, folder.scratch)
+            + job.journal_bytes
+            + job.result_bytes
+        )
         audience.planned(job)
         with opened() as engine, job.journal(folder.journal, engine) as journal:
             if journal.past.finished:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mrct_runtime import machine
 from mrct_runtime.report import versions
+from mrct_runtime.scratch import slices
 
 if TYPE_CHECKING:
     from mrct_runtime.engines import Engine
@@ -33,7 +34,8 @@ def identity(job: Job, engine: Engine, plan: Sampling) -> str:
     found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for array in (job.condition.array, job.body):
         found.update(str(array.shape).encode())
-        found.update(np.ascontiguousarray(array).data)
+        for image in slices(array):
+            found.update(np.ascontiguousarray(image).data)
     return found.hexdigest()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrct_runtime.errors import InputRejectedError, UsageError
+from mrct_runtime.percentiles import percentile, percentiles
+from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
 from mrct_runtime.volume import Volume
 
 # The blur that levels noise and texture before air and body are told apart.
@@ -79,22 +82,25 @@ class MrNormalisation:
         """The two percentiles of the signal inside the mask [S, H, W]."""
         if mask.shape != mr.array.shape:
             raise InputRejectedError(f"a mask {mask.shape} does not fit an MR {mr.array.shape}")
-        inside = mr.array[mask]
-        if inside.size == 0:
+        if not mask.any():
             raise InputRejectedError("the body mask is empty; the MR shows no body to normalise by")
-        low, high = np.percentile(inside, (self.low_percentile, self.high_percentile))
+        low, high = percentiles(
+            lambda: _inside(mr.array, mask), (self.low_percentile, self.high_percentile)
+        )
         if not low < high:
             raise InputRejectedError(
                 f"the MR's signal is {low:g} nearly everywhere inside the body; it holds no image"
             )
         return MrLevels(float(low), float(high))
 
-    def normalise(self, mr: Volume, mask: NDArray[np.bool_] | None = None) -> Volume:
+    def normalise(
+        self, mr: Volume, mask: NDArray[np.bool_] | None = None, scratch: Scratch = IN_MEMORY
+    ) -> Volume:
         """The MR in [0, 1], float32 [S, H, W], its bias field taken out first where that is asked for.
 
-        Without a mask it goes by its own body mask.
+        Without a mask it goes by its own body mask. The correction of a bias field has the whole of it in memory.
         """
-        inside = body_mask(mr) if mask is None else mask
+        inside = body_mask(mr, scratch) if mask is None else mask
         levels = self.levels(mr, inside)
         if self.bias_correction == "n4":
             # only this needs SimpleITK
@@ -102,42 +108,99 @@ class MrNormalisation:
 
             mr = corrected(mr, inside)
             levels = self.levels(mr, inside)
-        return Volume(levels.to_unit(mr.array), mr.grid)
+        unit = scratch.empty(mr.array.shape, np.float32)
+        for image, found in zip(slices(mr.array), slices(unit), strict=True):
+            found[...] = levels.to_unit(image)
+        return Volume(unit, mr.grid)
 
 
-def body_mask(mr: Volume) -> NDArray[np.bool_]:
+def body_mask(mr: Volume, scratch: Scratch = IN_MEMORY) -> NDArray[np.bool_]:
     """True [S, H, W] inside the body: smoothed, split by Otsu (1979), the largest part, holes filled per slice.
 
     A field of view inside the body, as prostate protocols have it, has no air to be split off; there it is True throughout.
     """
     from scipy import ndimage
 
-    signal = mr.array.astype(np.float32)
-    if not np.isfinite(signal).all():
-        raise InputRejectedError(
-            f"the MR holds {np.count_nonzero(~np.isfinite(signal))} voxels that are not numbers"
-        )
-    if not signal.max() > max(signal.min(), 0.0):
-        raise InputRejectedError(f"the MR is {signal.max():g} everywhere; it holds no image")
-    pixels = MASK_SMOOTHING_MM / mr.grid.spacing_mm
-    smooth = ndimage.gaussian_filter(signal, (0.0, pixels[1], pixels[2]))
-    bright = _brighter_than_air(smooth)
+    signal = mr.array.astype(np.float32, copy=False)
+    lost = sum(np.count_nonzero(~np.isfinite(image)) for image in slices(signal))
+    if lost:
+        raise InputRejectedError(f"the MR holds {lost} voxels that are not numbers")
+    low, high = _extremes(slices(signal))
+    if not high > max(float(low), 0.0):
+        raise InputRejectedError(f"the MR is {high:g} everywhere; it holds no image")
+    bright = _brighter_than_air(_smoothed(signal, mr.grid.spacing_mm, scratch), scratch)
     if not _surrounded_by_air(bright):
-        return np.ones(signal.shape, dtype=bool)
-    parts, count = ndimage.label(bright)
-    if count > 1:
-        bright = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    return np.stack([ndimage.binary_fill_holes(part) for part in bright])
+        bright[...] = True
+        return bright
+    _keep_largest(bright, scratch)
+    for part in slices(bright):
+        part[...] = ndimage.binary_fill_holes(part)
+    return bright
 
 
-def _brighter_than_air(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _smoothed(
+    signal: NDArray[np.float32], spacing_mm: NDArray[np.float64], scratch: Scratch
+) -> NDArray[np.float32]:
+    """The signal blurred within its slices."""
+    from scipy import ndimage
+
+    pixels = MASK_SMOOTHING_MM / spacing_mm[1:]
+    smooth = scratch.empty(signal.shape, np.float32)
+    for image, blurred in zip(slices(signal), slices(smooth), strict=True):
+        ndimage.gaussian_filter(image, pixels, output=blurred)
+    return smooth
+
+
+def _brighter_than_air(smooth: NDArray[np.float32], scratch: Scratch) -> NDArray[np.bool_]:
     """Otsu's split of the logarithm: muscle is as far below fat as air is below muscle, but by ratio, not difference."""
     from skimage.filters import threshold_otsu
 
     # The floor keeps exact zeros of a blanked background from stretching the logarithm.
-    floor = 0.02 * float(np.percentile(smooth, 99.0)) + np.finfo(np.float32).tiny
-    logarithm = np.log(np.maximum(smooth, 0.0) + floor)
-    return np.asarray(logarithm > threshold_otsu(logarithm.ravel()))  # type: ignore[no-untyped-call]
+    floor = 0.02 * float(percentile(lambda: slices(smooth), 99.0)) + np.finfo(np.float32).tiny
+
+    def logarithms() -> Iterator[NDArray[np.float32]]:
+        return (np.log(np.maximum(image, 0.0) + floor) for image in slices(smooth))
+
+    low, high = _extremes(logarithms())
+    if low == high:
+        threshold = low
+    else:
+        # in float32, as the values are, which decides into which bin one at an edge falls
+        ends = cast("tuple[float, float]", (low, high))
+        counted = [np.histogram(image, 256, ends) for image in logarithms()]
+        edges = counted[0][1]
+        counts = np.sum([count for count, _ in counted], axis=0)
+        threshold = threshold_otsu(hist=(counts, (edges[:-1] + edges[1:]) / 2.0))  # type: ignore[no-untyped-call]
+    bright = scratch.empty(smooth.shape, bool)
+    for logarithm, found in zip(logarithms(), slices(bright), strict=True):
+        found[...] = logarithm > threshold
+    return bright
+
+
+def _extremes(parts: Iterable[NDArray[np.float32]]) -> tuple[np.float32, np.float32]:
+    """The least and the largest of all values."""
+    found = np.array([(part.min(), part.max()) for part in parts])
+    return found[:, 0].min(), found[:, 1].max()
+
+
+def _keep_largest(bright: NDArray[np.bool_], scratch: Scratch) -> None:
+    """Leaves of the parts of a mask that hang together the largest, the first of several."""
+    from scipy import ndimage
+
+    parts = scratch.empty(bright.shape, np.int32)
+    count = ndimage.label(bright, output=parts)
+    if count < 2:
+        return
+    sizes = sum(np.bincount(image.ravel(), minlength=count + 1) for image in slices(parts))
+    largest = 1 + np.argmax(np.asarray(sizes)[1:])
+    for image, part in zip(slices(parts), slices(bright), strict=True):
+        part[...] = image == largest
+
+
+def _inside(array: NDArray[Any], mask: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+    """The values in the mask, slice by slice."""
+    for image, inside in zip(slices(array), slices(mask), strict=True):
+        yield image[inside].astype(np.float32, copy=False)
 
 
 def _surrounded_by_air(bright: NDArray[np.bool_]) -> bool:

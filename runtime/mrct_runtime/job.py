@@ -30,6 +30,7 @@ from mrct_runtime.journal import Journal
 from mrct_runtime.placing import Placing
 from mrct_runtime.process import Direct
 from mrct_runtime.result import Counters, Model, Result
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
 from mrct_runtime.settings import Settings, default_batch
 from mrct_runtime.synthesis import Guess, Progress, Sampling, Work, stream
 from mrct_runtime.uncertainty import Uncertainty
@@ -55,6 +56,8 @@ class Job:
     given: Given
     warnings: tuple[str, ...]
     seconds: Mapping[str, float]
+    scratch: Scratch = IN_MEMORY
+    """Where its volumes lie, and those of its result."""
 
     @property
     def evaluations(self) -> int:
@@ -65,6 +68,11 @@ class Job:
     def journal_bytes(self) -> int:
         """What the journal of a whole run takes: mean and deviation in float64."""
         return 16 * self.condition.array.size
+
+    @property
+    def result_bytes(self) -> int:
+        """What mean and deviation on the MR's grid take in the scratch."""
+        return 2 * self.scratch.bytes_on_disk(self.source.volume.grid.shape, np.float32)
 
     @property
     def uncertainty(self) -> Uncertainty:
@@ -100,6 +108,7 @@ class Job:
             self.source.volume,
             self.bundle.window,
             self.uncertainty,
+            self.scratch,
         )
         counting = Counting(self.body)
         plan = self._plan(engine)
@@ -109,6 +118,8 @@ class Job:
             placing.place(finished)
             if journal is not None:
                 journal.keep(finished)
+            # what an earlier run left is mapped, and the condition of finished slices is looked at no more
+            let_go(finished.mean, finished.std, condition.array)
 
         def drawn(batch: Batch) -> None:
             if journal is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mrct_runtime.errors import InputRejectedError, OutputError
 from mrct_runtime.opened_nifti import opened_nifti
+from mrct_runtime.scratch import slices
 from mrct_runtime.volume import SAME_GRID_MM, FloatArray, Grid, Volume
 
 # NIfTI points to the right and front where DICOM points to the left and back.
@@ -32,18 +33,25 @@ def write_nifti(volume: Volume, path: Path | str, notice: str = "") -> None:
     `notice` is the header's description, at most 79 characters of ASCII.
     """
     import nibabel
+    from nibabel.openers import ImageOpener
 
-    array = volume.array
-    if array.dtype == bool or array.dtype.kind == "f":
-        array = array.astype(np.uint8 if array.dtype == bool else np.float32)
+    stored: dict[str, np.dtype[Any]] = {"b": np.dtype(np.uint8), "f": np.dtype(np.float32)}
+    kind = stored.get(volume.array.dtype.kind, volume.array.dtype)
     affine = ras_affine(volume)
-    image: Any = nibabel.Nifti1Image(array.transpose(2, 1, 0), affine)  # type: ignore[no-untyped-call]
+    # one voxel for all: nibabel makes the header, and is not given an array that it would have in memory at once
+    voxels = np.broadcast_to(np.zeros((), kind), volume.array.shape[::-1])
+    image: Any = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")
+    image.header.set_slope_inter(1, 0)
     image.header["descrip"] = notice
     image.set_sform(affine, SCANNER)
     image.set_qform(affine, SCANNER)
     try:
-        nibabel.save(image, Path(path))
+        with ImageOpener(str(path), "wb") as file:
+            image.header.write_to(file)
+            file.write(bytes(image.header.get_data_offset() - file.tell()))
+            for part in slices(volume.array):
+                file.write(part.astype(kind, copy=False).tobytes())
     except OSError as error:
         raise OutputError(f"{Path(path).name}: cannot be written ({error.strerror})") from error
 

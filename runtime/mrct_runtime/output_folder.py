@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 from mrct_runtime.atomic import flush
 from mrct_runtime.errors import OutputError
 from mrct_runtime.reservation import Reservation
+from mrct_runtime.scratch import Scratch
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,6 +80,11 @@ class OutputFolder:
     def journal(self) -> Path:
         """Where a run that is to be resumed keeps what it has done."""
         return self.reserved.folder / "journal"
+
+    @property
+    def scratch(self) -> Scratch:
+        """Where volumes lie while the output is made, instead of in memory."""
+        return Scratch(self.reserved.folder)
 
     @property
     def _replaced(self) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from mrct_runtime.contours import body
 from mrct_runtime.dicom.deidentifying import deidentified
 from mrct_runtime.dicom.derived import Derivation
@@ -20,6 +22,7 @@ from mrct_runtime.dicom.writing import WrittenSeries
 from mrct_runtime.errors import UsageError
 from mrct_runtime.intensity import AIR_HU
 from mrct_runtime.preview import pictures
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import Grid
 
 if TYPE_CHECKING:
@@ -78,16 +81,16 @@ class Outputs:
         """The grid of what is written, of a result on the MR's; UsageError where the spacing does not suit it."""
         return grid if self.spacing is None else respaced_grid(grid, self.spacing)
 
-    def of(self, result: Result) -> Result:
-        """The result as it is written."""
+    def of(self, result: Result, scratch: Scratch = IN_MEMORY) -> Result:
+        """The result as it is written, its volumes in the scratch."""
         if self.spacing is None:
             return result
         grid = self.grid(result.source.volume.grid)
         return replace(
             result,
-            source=respaced(result.source, self.spacing),
-            mean_hu=result.mean_hu.resample(grid, fill=AIR_HU),
-            std_hu=result.std_hu.resample(grid, fill=0.0),
+            source=respaced(result.source, self.spacing, scratch),
+            mean_hu=result.mean_hu.resample(grid, fill=AIR_HU, scratch=scratch),
+            std_hu=result.std_hu.resample(grid, fill=0.0, scratch=scratch),
         )
 
     def nameless(self, result: Result) -> Result:
@@ -108,9 +111,19 @@ class Outputs:
         besides = _BYTES_BESIDES + self.page * _BYTES_OF_PAGES
         return voxels * (_BYTES_A_VOXEL + self.maps * _BYTES_OF_MAPS) + besides
 
+    def bytes_meanwhile(self, grid: Grid, scratch: Scratch) -> int:
+        """What volumes take in the scratch while these files are written: resampled ones, and what a contour is found in."""
+        volume = scratch.bytes_on_disk(self.grid(grid).shape, np.float32)
+        return volume * (3 * (self.spacing is not None) + 2 * (self.contour is not None))
+
 
 def write_besides(
-    result: Result, ct: WrittenSeries, outputs: Outputs, folder: Path, derivation: Derivation
+    result: Result,
+    ct: WrittenSeries,
+    outputs: Outputs,
+    folder: Path,
+    derivation: Derivation,
+    scratch: Scratch,
 ) -> None:
     """The files that were asked for, into the folder that holds the others."""
     source = result.source
@@ -120,8 +133,8 @@ def write_besides(
     if outputs.contour is not None:
         write = write_structure_set if outputs.contour == "rtstruct" else write_segmentation
         path = folder / CONTOUR_FILES[outputs.contour]
-        write(body(source.volume), source, ct, path, derivation)
+        write(body(source.volume, scratch), source, ct, path, derivation)
     if outputs.page:
         (folder / PAGE_FOLDER).mkdir()
-        canonical = (v.canonical() for v in (source.volume, result.mean_hu, result.std_hu))
+        canonical = (v.canonical(scratch) for v in (source.volume, result.mean_hu, result.std_hu))
         write_pages(pictures(*canonical), source, folder / PAGE_FOLDER, derivation)

@@ -7,23 +7,31 @@ from numpy.typing import NDArray
 
 from mrct_runtime.finished import Finished
 from mrct_runtime.intensity import AIR_HU, HuWindow
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
+
+_SLICES_AT_ONCE = 16
 
 
 class Placing:
     """Mean and deviation in HU, float32 on the MR's grid, complete when every slice of the model's grid was placed.
 
     The model's slices are those of the canonical MR (`model_grid`), so that a slice of one makes a slice of the other, and
-    the MR's own order of axes is a view. Averaged first, clamped after.
+    the MR's own order of axes is a view. Averaged first, clamped after. Both lie in the scratch.
     """
 
     def __init__(
-        self, body: Volume, source: Volume, window: HuWindow, uncertainty: Uncertainty
+        self,
+        body: Volume,
+        source: Volume,
+        window: HuWindow,
+        uncertainty: Uncertainty,
+        scratch: Scratch = IN_MEMORY,
     ) -> None:
         grid = source.grid
         self.mean_hu, self.std_hu = (
-            Volume(np.empty(grid.shape, np.float32), grid) for _ in range(2)
+            Volume(scratch.empty(grid.shape, np.float32), grid) for _ in range(2)
         )
         self._mean, self._std = (
             grid.canonically(volume.array) for volume in (self.mean_hu, self.std_hu)
@@ -38,6 +46,8 @@ class Placing:
         std = self._resampled(s, finished.std * window.width, fill=0.0)
         self._mean[s] = mean
         self._std[s] = self._uncertainty.apply(mean, std, self._inside(s))
+        if s % _SLICES_AT_ONCE == 0:
+            let_go(self._mean, self._std, self._body.array)
 
     def _resampled(self, s: int, image: NDArray[np.float64], *, fill: float) -> NDArray[np.float32]:
         """An image of model slice s on the MR's slice, float32 [H, W]."""

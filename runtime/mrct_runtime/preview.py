@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime.percentiles import percentile
+from mrct_runtime.scratch import slices
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -130,13 +133,13 @@ def _bright(image: Array) -> float:
 
 
 def _spread(std_hu: Array) -> tuple[float, float]:
-    return 0.0, max(float(np.percentile(std_hu, 99.5)), 1.0)
+    return 0.0, max(float(percentile(lambda: slices(std_hu), 99.5)), 1.0)
 
 
 def _tiles(stack: Array) -> Array:
     """The slices [S, H, W] side by side in one image, thinned out to tiles of at most 160 pixels."""
     stride = math.ceil(max(stack.shape[1:]) / _TILE_PIXELS)
-    small = stack[:, ::stride, ::stride]
+    small = np.stack([image[::stride, ::stride].copy() for image in slices(stack)])
     count, height, width = small.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -23,6 +23,7 @@ from mrct_runtime.output_folder import OutputFolder, not_writable
 from mrct_runtime.outputs import Outputs, write_besides
 from mrct_runtime.preview import write_montage, write_slice
 from mrct_runtime.report import RUN, write_run
+from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
 from mrct_runtime.synthesis import Sampling
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
@@ -90,7 +91,7 @@ class Result:
     def __post_init__(self) -> None:
         for name, volume in (("mean", self.mean_hu), ("standard deviation", self.std_hu)):
             # a NaN would become 0 HU, a plausible water image, when it is rounded to int16
-            if not np.isfinite(volume.array).all():
+            if not all(np.isfinite(image).all() for image in slices(volume.array)):
                 raise NumericError(
                     f"the {name} has values that are not finite; nothing was written"
                 )
@@ -110,7 +111,8 @@ class Result:
         wanted = outputs or Outputs()
         truth = None if reference is None else read_reference(reference, self.source)
         with claim(Path(out), overwrite=overwrite) as folder:
-            folder.require(wanted.bytes_needed(self.mean_hu.grid))
+            grid = self.mean_hu.grid
+            folder.require(wanted.bytes_needed(grid) + wanted.bytes_meanwhile(grid, folder.scratch))
             self.doubting(truth).write(folder, outputs=wanted, reference=truth)
             return folder.commit()
 
@@ -134,32 +136,32 @@ class Result:
         wanted.check(self.source)
         named = wanted.nameless(self)
         try:
-            named.write_images(folder.partial, wanted)
+            named.write_images(folder.partial, wanted, folder.scratch)
             findings = write_report(named, reference, folder.partial)
             write_run(named, folder.partial, command, wanted, findings.record())
         except OSError as error:
             raise not_writable(folder.target, error) from error
 
-    def write_images(self, folder: Path, outputs: Outputs) -> None:
+    def write_images(self, folder: Path, outputs: Outputs, scratch: Scratch = IN_MEMORY) -> None:
         """Every file but the report and run.json, into a folder that has none of them."""
-        shown = outputs.of(self)
+        shown = outputs.of(self, scratch)
         if shown.source.headers:
-            shown.write_dicom(folder, outputs)
+            shown.write_dicom(folder, outputs, scratch)
         ending = shown.source.volumes
         WRITERS[ending](shown.mean_hu, folder / f"{MEAN}{ending}", SYNTHETIC)
         WRITERS[ending](shown.std_hu, folder / f"{STD}{ending}", UNCERTAINTY)
-        mean, std = shown.mean_hu.canonical(), shown.std_hu.canonical()
-        write_slice(shown.source.volume.canonical(), mean, std, folder / PREVIEW)
+        mean, std = shown.mean_hu.canonical(scratch), shown.std_hu.canonical(scratch)
+        write_slice(shown.source.volume.canonical(scratch), mean, std, folder / PREVIEW)
         write_montage(mean, std, folder / MONTAGE)
 
-    def write_dicom(self, folder: Path, outputs: Outputs) -> None:
+    def write_dicom(self, folder: Path, outputs: Outputs, scratch: Scratch = IN_MEMORY) -> None:
         """The CT series, the map, and what else is asked for of DICOM."""
         derivation = self._derivation(outputs)
         place = folder / CT_FOLDER
         place.mkdir()
         ct = write_ct_series(self.mean_hu, self.source, place, derivation, kvp=outputs.kvp)
         write_parametric_map(self.std_hu, self.source, folder / STD_MAP, derivation)
-        write_besides(self, ct, outputs, folder, derivation)
+        write_besides(self, ct, outputs, folder, derivation, scratch)
 
     def _derivation(self, outputs: Outputs) -> Derivation:
         training = self.model.manifest.training

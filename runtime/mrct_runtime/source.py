@@ -11,6 +11,7 @@ from mrct_runtime import nifti
 from mrct_runtime.dicom.reading import Series, read_study
 from mrct_runtime.digests import array_sha256
 from mrct_runtime.errors import InputRejectedError, NoInputError, UsageError
+from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
 from mrct_runtime.volume import Grid, Volume
 from mrct_runtime.volume_files import READERS, ending
 
@@ -18,8 +19,10 @@ from mrct_runtime.volume_files import READERS, ending
 _PERPENDICULAR: Final = 1e-3
 
 
-def read_source(path: Path | str, *, series: str | None = None) -> Series:
-    """The study's axial T2w series (`read_study`), or the volume of a NIfTI or MetaImage file."""
+def read_source(
+    path: Path | str, *, series: str | None = None, scratch: Scratch = IN_MEMORY
+) -> Series:
+    """The study's axial T2w series (`read_study`), or the volume of a NIfTI or MetaImage file, which is read whole."""
     path = Path(path)
     found = ending(path.name)
     if not found and path.is_file():
@@ -27,7 +30,7 @@ def read_source(path: Path | str, *, series: str | None = None) -> Series:
             f"{path.name}: a file, and none of {', '.join(READERS)}: name one of these or the folder of a DICOM study"
         )
     if not found or path.is_dir():
-        return read_study(path, series=series)
+        return read_study(path, series=series, scratch=scratch)
     if series is not None:
         raise UsageError(f"a {found} file holds one volume: leave --series out")
     return _of_file(path, found)
@@ -39,7 +42,7 @@ def _of_file(path: Path, kind: str) -> Series:
     if not path.is_file():
         raise NoInputError(f"no such file ({named}); name a volume or the folder of a DICOM study")
     volume = _as_scanned(READERS[kind](path))
-    if not np.isfinite(volume.array).all():
+    if not all(np.isfinite(image).all() for image in slices(volume.array)):
         raise InputRejectedError(f"{named} has voxels that are no numbers; export it again")
     _check_perpendicular(volume.grid, named)
     return Series(

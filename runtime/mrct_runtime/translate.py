@@ -20,25 +20,34 @@ from mrct_runtime.job import Job
 from mrct_runtime.manifest import Image
 from mrct_runtime.opening import opening
 from mrct_runtime.result import Result
+from mrct_runtime.scratch import IN_MEMORY, Scratch, slices
 from mrct_runtime.settings import Settings
 from mrct_runtime.source import read_source
-from mrct_runtime.volume import Volume, model_grid
+from mrct_runtime.volume import Grid, Volume, model_grid
 
 _WARN_LOST = 0.001
 
 
 def prepare(
-    bundle: Bundle, study: Path | str, settings: Settings, *, series: str | None = None
+    bundle: Bundle,
+    study: Path | str,
+    settings: Settings,
+    *,
+    series: str | None = None,
+    scratch: Scratch = IN_MEMORY,
 ) -> Job:
-    """The job of translating a study's axial T2w series, or the one named by its UID or number, or a volume's file."""
+    """The job of translating a study's axial T2w series, or the one named by its UID or number, or a volume's file.
+
+    Its volumes, and those of its result, lie in the scratch.
+    """
     # a wrong option is told before minutes go into reading
     settings.check(bundle)
     started = time.perf_counter()
-    source = read_source(study, series=series)
+    source = read_source(study, series=series, scratch=scratch)
     read = time.perf_counter()
     manifest = bundle.manifest
     condition, body, lost, mask = conditioned(
-        source.volume, manifest.mr_normalisation, manifest.image
+        source.volume, manifest.mr_normalisation, manifest.image, scratch
     )
     unlike = departures(manifest, source, condition.array)
     given = Given(mask, lost, unlike, is_compared(manifest))
@@ -50,7 +59,9 @@ def prepare(
         *departed(unlike),
         *_cut_off(lost, manifest.image),
     )
-    return Job(bundle, settings, sampling, source, condition, body, given, warnings, seconds)
+    return Job(
+        bundle, settings, sampling, source, condition, body, given, warnings, seconds, scratch
+    )
 
 
 class Conditioned(NamedTuple):
@@ -65,16 +76,31 @@ class Conditioned(NamedTuple):
     mask: Volume
 
 
-def conditioned(mr: Volume, normalisation: MrNormalisation, image: Image) -> Conditioned:
+def conditioned(
+    mr: Volume, normalisation: MrNormalisation, image: Image, scratch: Scratch = IN_MEMORY
+) -> Conditioned:
     """The MR on the model grid, 0 and False where there is no MR; `lost` is the fraction of the body beyond the grid."""
-    canonical = mr.canonical()
-    mask = body_mask(canonical)
+    canonical = mr.canonical(scratch)
+    mask = body_mask(canonical, scratch)
     grid = model_grid(canonical, image.size, image.spacing_mm)
-    condition = normalisation.normalise(canonical, mask).resample(grid, fill=0.0)
-    body = Volume(mask.astype(np.uint8), canonical.grid).resample(grid, fill=0, order=0)
-    seen = Volume(np.ones(grid.shape, np.uint8), grid).resample(canonical.grid, fill=0, order=0)
-    lost = 1 - float(seen.array[mask].mean())
-    return Conditioned(condition, body.array.astype(bool), lost, Volume(mask, canonical.grid))
+    unit = normalisation.normalise(canonical, mask, scratch)
+    condition = unit.resample(grid, fill=0.0, scratch=scratch)
+    body = Volume(mask.view(np.uint8), canonical.grid).resample(
+        grid, fill=0, order=0, scratch=scratch
+    )
+    lost = _lost(mask, grid, canonical.grid)
+    return Conditioned(condition, body.array.view(bool), lost, Volume(mask, canonical.grid))
+
+
+def _lost(mask: NDArray[np.bool_], grid: Grid, canonical: Grid) -> float:
+    """The fraction of the mask [S, H, W] on the canonical grid that lies beyond the other, which has the same slices."""
+    inside = seen = 0
+    for s, image in enumerate(slices(mask)):
+        shown = Volume(np.ones((1, *grid.shape[1:]), np.uint8), grid.at(s))
+        found = shown.resample(canonical.at(s), fill=0, order=0).array[0]
+        inside += int(np.count_nonzero(image))
+        seen += int(np.count_nonzero(found[image]))
+    return 1 - seen / inside
 
 
 def translate(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrct_runtime.errors import InputRejectedError
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go, slices
 
 FloatArray = NDArray[np.float64]
 
@@ -22,6 +23,7 @@ SAME_MM = 1e-5
 SAME_GRID_MM = 0.01
 # A 4-D study of 1024 frames of 1024 x 1024; what claims more would fill the memory.
 MAX_VOXELS = 1 << 30
+_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +129,15 @@ class Volume:
                 f"an array of shape {self.array.shape} does not fit a grid of {self.grid.shape}"
             )
 
-    def resample(self, to: Grid, *, fill: float, order: int = 1) -> Volume:
+    def resample(
+        self, to: Grid, *, fill: float, order: int = 1, scratch: Scratch = IN_MEMORY
+    ) -> Volume:
         """self(to.world(index)) by splines of the given order; `fill` beyond half a voxel outside.
 
         An axis that becomes coarser is smoothed first by the Gaussian that turns the source's resolution into the
         target's (Cardoso et al. 2015, sec. 2: variances of full widths at half maximum add). The array itself comes back
         where both grids are the same. Order 0 (labels) is never smoothed and keeps its type; else float32 or float64.
+        One slice after the other is made, in an array of the scratch.
         """
         from scipy import ndimage
 
@@ -142,17 +147,28 @@ class Volume:
         source = self.array
         if order > 0:
             source = source.astype(np.result_type(source.dtype, np.float32), copy=False)
-            source = _smoothed(source, move)
-        moved = ndimage.affine_transform(
-            source, move[:3, :3], move[:3, 3], output_shape=to.shape, order=order, mode="nearest"
-        )
-        return Volume(
-            np.where(_inside(move, self.grid.shape, to.shape), moved, moved.dtype.type(fill)), to
-        )
+            source = _smoothed(source, move, scratch)
+        moved = scratch.empty(to.shape, source.dtype)
+        for s, image in enumerate(slices(moved)):
+            # where each sum of SciPy's begins; the rest of it is that of a slice 0
+            offset = move[:3, 3] + move[:3, 0] * s
+            ndimage.affine_transform(
+                source, move[:3, :3], offset, output=image[None], order=order, mode="nearest"
+            )
+            image[~_inside(move, self.grid.shape, s, to.shape[1:])] = fill
+            if s % _SLICES_AT_ONCE == 0:
+                let_go(source)
+        let_go(source)
+        return Volume(moved, to)
 
-    def canonical(self) -> Volume:
+    def canonical(self, scratch: Scratch = IN_MEMORY) -> Volume:
         """The same voxels, axes swapped and flipped (never interpolated) to run nearest to (+z, +y, +x)."""
-        array = np.ascontiguousarray(self.grid.canonically(self.array))
+        array = self.grid.canonically(self.array)
+        if not array.flags.c_contiguous:
+            copied = scratch.empty(array.shape, array.dtype)
+            for image, copy in zip(slices(array), slices(copied), strict=True):
+                copy[...] = image
+            array = copied
         return Volume(array, self.grid.canonical())
 
 
@@ -186,7 +202,7 @@ def _nearest_axes(directions: FloatArray) -> tuple[tuple[int, ...], FloatArray]:
     return axes, np.where(directions[wanted, axes] < 0, -1.0, 1.0)
 
 
-def _smoothed(array: NDArray[Any], move: FloatArray) -> NDArray[Any]:
+def _smoothed(array: NDArray[Any], move: FloatArray, scratch: Scratch) -> NDArray[Any]:
     """The array blurred along each axis that the target samples more coarsely than the source."""
     from scipy import ndimage
 
@@ -196,16 +212,22 @@ def _smoothed(array: NDArray[Any], move: FloatArray) -> NDArray[Any]:
     deviation = np.where(ratio > 1.001, full_width / np.sqrt(8.0 * np.log(2.0)), 0.0)
     if not deviation.any():
         return array
-    return np.asarray(ndimage.gaussian_filter(array, deviation, mode="nearest"))
+    blurred = scratch.empty(array.shape, array.dtype)
+    if deviation[0]:
+        ndimage.gaussian_filter(array, deviation, output=blurred, mode="nearest")
+        return blurred
+    for image, blurry in zip(slices(array), slices(blurred), strict=True):
+        ndimage.gaussian_filter(image, deviation[1:], output=blurry, mode="nearest")
+    return blurred
 
 
 def _inside(
-    move: FloatArray, source: tuple[int, ...], target: tuple[int, ...]
+    move: FloatArray, source: tuple[int, int, int], s: int, target: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """True [S, H, W] for target voxels whose centre lies in one of the source's voxels, edges included."""
+    """True [H, W] for voxels of the target's slice s whose centre lies in one of the source's voxels, edges included."""
     inside = np.ones(target, dtype=bool)
-    steps = np.ogrid[tuple(slice(n) for n in target)]
-    for axis, n in enumerate(source):
-        place = sum(move[axis, a] * steps[a] for a in range(3)) + move[axis, 3]
+    y, x = np.ogrid[: target[0], : target[1]]
+    for row, n in zip(move[:3], source, strict=True):
+        place = row[0] * s + row[1] * y + row[2] * x + row[3]
         inside &= (place >= -0.5 - 1e-6) & (place <= n - 0.5 + 1e-6)
     return inside

@@ -50,6 +50,7 @@ def test_a_right_data_set_ends_with_0_and_a_line_a_subject(run, tmp_path):
             for name in ("1BA001", "1BA005")
         ),
         "2 subjects: 2 ok, 0 with warnings, 0 wrong; 6 slices can be used",
+        "PASSED every subject can be used",
     ]
 
 
@@ -99,7 +100,7 @@ def test_json_holds_the_same(run, mixed):
 
 def test_nothing_found_ends_with_3(run, tmp_path):
     code, out, err = run(tmp_path)
-    assert (code, out) == (3, "")
+    assert (code, out) == (3, "FAILED with exit code 3: no usable input\n")
     assert err.startswith("mrct: error: ")
     assert "no paired data here" in err
     assert run(tmp_path / "absent")[0] == 3

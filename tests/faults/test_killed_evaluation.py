@@ -140,7 +140,8 @@ def test_a_signal_ends_it_in_ten_seconds_and_the_same_command_goes_on(
         r"PARTIAL [1-3] of 4 units( and \d slices of the next one)? are kept; the same command goes on\n",
         last,
     )
-    assert "what is finished is kept" in told.splitlines()[-1]
+    # a disk that is busy may take longer over one write than the grace
+    assert re.search(r"finished (is kept|before it is on the disk)", told.splitlines()[-1])
     assert [path.name for path in tmp_path.iterdir()] == [".out.work"]
     told = finish(study, tmp_path / "out")
     assert re.search(r"going on after [1-3] of 4 units, each a subject by a run", told)

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 from dicom_study import make_grid
+from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from mrct_runtime.dicom import read_study
 from mrct_runtime.errors import InputRejectedError, UsageError
 from mrct_runtime.intensity import HuWindow, MrLevels, MrNormalisation, body_mask
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import Volume
 
 GRID = make_grid((6, 96, 96), (3.0, 3.0, 3.0))
@@ -87,6 +90,39 @@ def test_the_body_is_found_whole_with_muscle_and_bone_and_without_air(noise):
     found = body_mask(mr)
     dice = 2 * np.count_nonzero(found & truth) / (found.sum() + truth.sum())
     assert dice > 0.97
+
+
+def of_the_whole(mr):
+    """The body mask of all slices at once."""
+    pixels = 2 / mr.grid.spacing_mm
+    smooth = ndimage.gaussian_filter(mr.array, (0, pixels[1], pixels[2]))
+    floor = 0.02 * float(np.percentile(smooth, 99.0)) + np.finfo(np.float32).tiny
+    logarithm = np.log(np.maximum(smooth, 0) + floor)
+    bright = logarithm > threshold_otsu(logarithm.ravel())
+    parts, _ = ndimage.label(bright)
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return np.stack([ndimage.binary_fill_holes(part) for part in largest])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_slice_by_slice_mask_and_image_are_those_of_the_whole_to_the_last_bit(
+    seed, on_disk, tmp_path
+):
+    scratch = Scratch(tmp_path, 0) if on_disk else IN_MEMORY
+    rng = np.random.default_rng(seed)
+    grid = make_grid((9, 60, 70), (3.0, 1.4, 1.1))
+    y, x = np.ogrid[:60, :70]
+    body = ((y - 30) / 20) ** 2 + ((x - 35) / 28) ** 2 < 1
+    signal = rng.gamma(2, 15, grid.shape) + body * rng.gamma(3, 150, grid.shape)
+    signal[:4, 26:34, :3] += 400  # something beside the body
+    mr = Volume(signal.astype(np.float32), grid)
+    mask = body_mask(mr, scratch)
+    np.testing.assert_array_equal(mask, of_the_whole(mr), strict=True)
+    low, high = np.percentile(mr.array[mask], (0.5, 99.5))
+    unit = np.clip((mr.array.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+    found = MrNormalisation().normalise(mr, mask, scratch)
+    np.testing.assert_array_equal(found.array, unit, strict=True)
 
 
 def test_what_lies_apart_from_the_body_is_left_out():

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import SimpleITK
 from dicom_study import make_grid
+from scipy.ndimage import affine_transform
 
 from mrct_runtime.errors import InputRejectedError
 from mrct_runtime.nifti import ras_affine
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import Grid, Volume, model_grid
 
 OBLIQUE = make_grid((9, 40, 50), (3.0, 1.0, 1.2), (10, 5, 3))
@@ -77,6 +79,27 @@ def test_resampling_agrees_with_simpleitk_edges_and_outside_included(order):
     assert 0.05 < np.mean(expected == -7.0) < 0.5, "the target must reach outside the source"
     np.testing.assert_array_equal(found == -7.0, expected == -7.0)
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_slice_by_slice_the_values_are_those_of_the_whole_to_the_last_bit(order, on_disk, tmp_path):
+    source = noise(OBLIQUE)
+    scratch = Scratch(tmp_path, 0) if on_disk else IN_MEMORY
+    other = make_grid((12, 60, 70), (2.0, 0.6, 0.7), (8, 6, 0), (-22, 8, -44))
+    for target in (other, model_grid(OBLIQUE, 60, 0.9)):
+        move = np.linalg.inv(OBLIQUE.affine) @ target.affine
+        whole = affine_transform(
+            source.array,
+            *(move[:3, :3], move[:3, 3]),
+            output_shape=target.shape,
+            order=order,
+            mode="nearest",
+        )
+        found = source.resample(target, fill=-7.0, order=order, scratch=scratch).array
+        inside = found != -7.0
+        assert 0.5 < inside.mean() < 1
+        np.testing.assert_array_equal(found[inside], whole[inside])
 
 
 def test_an_equal_grid_gives_the_very_array_back():

@@ -30,12 +30,12 @@ class FileMeta:
 
 def read_meta(window: Window) -> FileMeta:
     """The file meta, and behind it the elements of the network's protocol that some programs leave there."""
-    place = window.move(0, PREAMBLE)
+    place = window.reach(0, PREAMBLE)
     if window.buffer[place + 128 : place + PREAMBLE] != b"DICM":
         raise MalformedError("damaged, it does not begin like a DICOM file")
     at, found = PREAMBLE, {_CLASS: "", _SYNTAX: ""}
     while at < window.size:
-        place = window.move(at, 12)
+        place = window.reach(at, 12)
         if len(window.buffer) < place + 12:
             break
         group, element, vr, length = struct.unpack_from("<HH2sH", window.buffer, place)
@@ -50,7 +50,7 @@ def read_meta(window: Window) -> FileMeta:
         if at - PREAMBLE > MAX_META or at > window.size:
             raise MalformedError("damaged, an element of its file meta is too long")
         if element in found:
-            place = window.move(value, length)
+            place = window.reach(value, length)
             text = window.buffer[place : place + length].decode("ascii", "replace")
             found[element] = text.rstrip("\0 ")
     return FileMeta(found[_CLASS], found[_SYNTAX], _after_commands(window, at))
@@ -59,7 +59,7 @@ def read_meta(window: Window) -> FileMeta:
 def _after_commands(window: Window, at: int) -> int:
     """Where the elements of group 0000 end, which are written without value representations."""
     while at + 8 <= window.size:
-        place = window.move(at, 8)
+        place = window.reach(at, 8)
         group, _, length = struct.unpack_from("<HHI", window.buffer, place)
         if group != _COMMAND:
             break

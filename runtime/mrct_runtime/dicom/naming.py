@@ -12,6 +12,7 @@ from mrct_runtime.dicom.frames import instance_name
 from mrct_runtime.dicom.header import text
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.uids import digest_of, uid_of
+from mrct_runtime.scratch import slices
 
 
 def series_uid(
@@ -33,6 +34,6 @@ def series_uid(
         str((array.shape, array.dtype.str)),
     )
     digest.update(source.volume.grid.affine.tobytes())
-    for image in array:
+    for image in slices(array):
         digest.update(np.ascontiguousarray(image).data)
     return uid_of(digest)

@@ -23,12 +23,14 @@ from mrct_runtime.dicom.derived import (
     stamp,
 )
 from mrct_runtime.dicom.frame_references import refer_to_frames, stand_in
+from mrct_runtime.dicom.frame_stream import Frames
 from mrct_runtime.dicom.header import silenced, text
 from mrct_runtime.dicom.naming import series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.dicom.writing import check_finite, check_on_grid
 from mrct_runtime.errors import NumericError, OutputError
+from mrct_runtime.scratch import slices
 from mrct_runtime.volume import Volume
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ def write_parametric_map(
     """
     check_on_grid(std_hu, source)
     check_finite(std_hu.array, "the standard deviation")
-    if std_hu.array.min() < 0:
-        raise NumericError(f"a standard deviation of {std_hu.array.min():g} HU is below 0")
+    least = min(image.min() for image in slices(std_hu.array))
+    if least < 0:
+        raise NumericError(f"a standard deviation of {least:g} HU is below 0")
     with silenced():
         result = _map(std_hu, source, derivation)
         try:
@@ -76,12 +79,14 @@ def write_parametric_map(
 def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
     import highdicom as hd
 
-    array = np.ascontiguousarray(std_hu.array, dtype=np.float32)
+    array = std_hu.array.astype(np.float32, copy=False)
     first = source.headers[0]
     uid = series_uid("STD", array, source, derivation)
+    count, rows, columns = array.shape
     result: Dataset = hd.pm.ParametricMap(
-        source_images=[geometry_only(header, source) for header in source.headers],
-        pixel_array=array,
+        source_images=[_of_one_pixel(header, source) for header in source.headers],
+        # highdicom holds all voxels several times: it is shown one of each slice, which tells the order of frames
+        pixel_array=np.arange(count, dtype=np.float32).reshape(count, 1, 1),
         series_instance_uid=uid,
         series_number=series_number(first, 2),
         sop_instance_uid=content_uid(uid),
@@ -99,6 +104,9 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         content_description=f"{derivation.spread} of Monte Carlo samples, RESEARCH USE ONLY",
         content_qualification=hd.ContentQualificationValues.RESEARCH,
     )
+    order = np.frombuffer(result.FloatPixelData, "<f4").astype(int).tolist()
+    result.Rows, result.Columns = rows, columns
+    result.FloatPixelData = Frames(array, order)
     refer_to_frames(result, source.headers)
     adopt(result, source, derivation)
     result.SeriesDescription = UNCERTAINTY
@@ -107,6 +115,12 @@ def _map(std_hu: Volume, source: Series, derivation: Derivation) -> Dataset:
         for item in frame.DerivationImageSequence[0].SourceImageSequence:
             item.SpatialLocationsPreserved = derivation.locations_preserved
     return result
+
+
+def _of_one_pixel(header: Dataset, source: Series) -> Dataset:
+    image = geometry_only(header, source)
+    image.Rows = image.Columns = 1
+    return image
 
 
 def _in_hu() -> RealWorldValueMapping:

@@ -20,18 +20,28 @@ from mrct_runtime.dicom.header import only_number, silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.syntaxes import SYNTAXES
 from mrct_runtime.errors import InputRejectedError, SeriesError
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
+
+_SLICES_AT_ONCE = 16
 
 
-def pixels(group: SeriesGroup, order: Sequence[int]) -> NDArray[np.float32]:
+def pixels(
+    group: SeriesGroup, order: Sequence[int], scratch: Scratch = IN_MEMORY
+) -> NDArray[np.float32]:
     """float32 [S, H, W], the group's images in the given order, each rescaled by its own slope and intercept."""
     first = group.headers[0]
-    array = np.empty((len(order), int(first.Rows), int(first.Columns)), dtype=np.float32)
+    array = scratch.empty((len(order), int(first.Rows), int(first.Columns)), np.float32)
     places = {index: place for place, index in enumerate(order)}
+    read = 0
     with silenced(), Decoder() as decoder:
         for path, indices in _by_file(group).items():
             stored = _stored(group, path, indices, decoder)
             for index in indices:
                 array[places[index]] = _rescaled(next(stored), group, index)
+                read += 1
+                if read % _SLICES_AT_ONCE == 0:
+                    let_go(array)
+    let_go(array)
     return array
 
 

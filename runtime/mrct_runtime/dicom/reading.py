@@ -17,6 +17,7 @@ from mrct_runtime.dicom.scanning import Scan, scan
 from mrct_runtime.dicom.selection import Verdict, choose_mr, refuse_several_studies
 from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.errors import InputRejectedError, SeriesError
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import SAME_GRID_MM, Grid, Volume
 
 
@@ -45,12 +46,14 @@ class Series:
         return f"series {shown} '{self.description}'"
 
 
-def read_study(folder: Path | str, *, series: str | None = None) -> Series:
+def read_study(
+    folder: Path | str, *, series: str | None = None, scratch: Scratch = IN_MEMORY
+) -> Series:
     """The study's axial T2w MR series, or the one named, float32 in the scanner's rescaled units."""
     found = scan(folder)
     choice = choose_in_study(found, series)
     refuse_damaged(found, choice.group)
-    return read_chosen(choice)
+    return read_chosen(choice, scratch)
 
 
 def choose_in_study(found: Scan, series: str | None) -> Verdict:
@@ -62,9 +65,9 @@ def choose_in_study(found: Scan, series: str | None) -> Verdict:
     return choose_mr(found.groups, series)
 
 
-def read_chosen(choice: Verdict) -> Series:
+def read_chosen(choice: Verdict, scratch: Scratch = IN_MEMORY) -> Series:
     """The chosen series with the reason, and with what is to be told of its plane."""
-    mr = read_series(choice.group)
+    mr = read_series(choice.group, scratch)
     reason = f"{choice.group}: {choice.reason}"
     return replace(mr, reason=reason, notes=(*mr.notes, *plane_notes(choice.group)))
 
@@ -93,10 +96,10 @@ def read_pair(folder: Path | str) -> tuple[Series, Series]:
     return mr, ct
 
 
-def read_series(group: SeriesGroup) -> Series:
+def read_series(group: SeriesGroup, scratch: Scratch = IN_MEMORY) -> Series:
     """The group as a volume, slices in order along the normal; irregular geometry or unreadable pixels are refused."""
     order, grid = stacked(group)
-    array = pixels(group, order)
+    array = pixels(group, order, scratch)
     if len({text(header, "PatientID") for header in group.headers}) > 1:
         raise SeriesError(
             f"{group}: images of more than one PatientID in one series; export one alone"

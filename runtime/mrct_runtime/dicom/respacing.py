@@ -12,6 +12,7 @@ from mrct_runtime.dicom.derived import decimal, inherit
 from mrct_runtime.dicom.header import numbers
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.errors import UsageError
+from mrct_runtime.scratch import IN_MEMORY, Scratch
 from mrct_runtime.volume import Grid
 
 # A viewer's texture, and far more than any planning system takes.
@@ -35,7 +36,7 @@ def respaced_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid(affine, (grid.shape[0], rows, columns))
 
 
-def respaced(source: Series, spacing_mm: float) -> Series:
+def respaced(source: Series, spacing_mm: float, scratch: Scratch = IN_MEMORY) -> Series:
     """The source on `respaced_grid`: its volume interpolated, its headers with the new geometry and their own UIDs."""
     old = source.volume.grid
     grid = respaced_grid(old, spacing_mm)
@@ -43,7 +44,7 @@ def respaced(source: Series, spacing_mm: float) -> Series:
     return replace(
         source,
         headers=tuple(_header(header, grid, spacing_mm, moved) for header in source.headers),
-        volume=source.volume.resample(grid, fill=0.0),
+        volume=source.volume.resample(grid, fill=0.0, scratch=scratch),
     )
 
 

@@ -18,6 +18,7 @@ from mrct_runtime.dicom.naming import series_uid
 from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.dicom.writing import check_on_grid, place_slice
+from mrct_runtime.scratch import slices
 from mrct_runtime.volume import FloatArray, Grid, Volume
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def write_maps(
     uid = series_uid("maps", std_hu.array, source, derivation)
     files = []
     with silenced():
-        for place, (header, image_hu) in enumerate(zip(source.headers, std_hu.array, strict=True)):
+        for place, (header, image_hu) in enumerate(
+            zip(source.headers, slices(std_hu.array), strict=True)
+        ):
             image = _image(header, source, derivation)
             image.SeriesInstanceUID = uid
             image.SOPInstanceUID = content_uid(uid, str(place))

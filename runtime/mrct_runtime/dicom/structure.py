@@ -109,7 +109,7 @@ class _Walk:
 
     def _has_vr(self, at: int, assumed: bool) -> bool:  # noqa: FBT001 - what the parser assumes
         """True where the element at a place has two capitals for a value representation."""
-        place = self._window.move(at, 6)
+        place = self._window.reach(at, 6)
         vr = self._window.buffer[place + 4 : place + 6]
         return assumed if len(vr) < 2 else all(0x40 < letter < 0x5B for letter in vr)
 
@@ -153,7 +153,7 @@ class _Walk:
 
     def _item(self, scope: _Scope) -> None:
         """Steps into the next item of a sequence, or past the sequence's end."""
-        place = self._window.move(self._at, 8)
+        place = self._window.reach(self._at, 8)
         if len(self._window.buffer) < place + 8:
             raise MalformedError("damaged, it ends within a sequence")
         group, element, length = self._implicit_form(self._window.buffer, place)
@@ -180,7 +180,7 @@ class _Walk:
         is_top, read = len(self._scopes) == 1, self._explicit if scope.explicit else self._implicit
         sequences = _sequences()
         while at < scope.end:
-            place = window.move(at, 12)
+            place = window.reach(at, 12)
             if len(window.buffer) < place + 8:
                 if not is_top:
                     raise MalformedError(_CUT)
@@ -231,7 +231,7 @@ class _Walk:
             return
         self._at = value
         while True:
-            place = self._window.move(self._at, 8)
+            place = self._window.reach(self._at, 8)
             if len(self._window.buffer) < place + 8:
                 raise MalformedError(_CUT)
             group, element, length = self._implicit_form(self._window.buffer, place)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from mrct_runtime.contours import outlines
@@ -25,6 +27,7 @@ HOW = (
 # PS3.3 C.8.8.5 names the study by the class of a service that was retired long ago.
 DETACHED_STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
 GREEN = ["0", "255", "0"]
+CONTOUR_DATA = Tag("ContourData")
 
 
 def write_structure_set(
@@ -105,8 +108,17 @@ def _contour(places_mm: FloatArray, image: Dataset) -> Dataset:
     contour.ContourImageSequence = [image]
     contour.ContourGeometricType = "CLOSED_PLANAR"
     contour.NumberOfContourPoints = len(places_mm)
-    contour.ContourData = [decimal(mm) for mm in np.round(places_mm, 5).ravel()]
+    contour[CONTOUR_DATA] = _decimals(np.round(places_mm, 5).ravel())
     return contour
+
+
+def _decimals(values: FloatArray) -> RawDataElement:
+    """ContourData as it stands in the file: pydicom makes an object of each number, of which a long body has millions."""
+    text = "\\".join(decimal(value) for value in values).encode()
+    text += b" " * (len(text) % 2)
+    return RawDataElement(
+        CONTOUR_DATA, "DS", len(text), text, 0, is_implicit_VR=True, is_little_endian=True
+    )
 
 
 def _places(polygon: FloatArray, header: Dataset, source: Series) -> FloatArray:

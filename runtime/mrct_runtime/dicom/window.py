@@ -16,7 +16,7 @@ class Window:
         self.size = size
         self.base, self.buffer = 0, b""
 
-    def move(self, at: int, needed: int) -> int:
+    def reach(self, at: int, needed: int) -> int:
         """The place in `buffer` of the file's byte `at`, with `needed` more behind it unless the file ends before."""
         place = at - self.base
         if place < 0 or place + needed > len(self.buffer):

@@ -30,6 +30,7 @@ from mrct_runtime.dicom.reading import Series
 from mrct_runtime.dicom.uids import content_uid
 from mrct_runtime.errors import InputRejectedError, NumericError
 from mrct_runtime.intensity import HuWindow
+from mrct_runtime.scratch import slices
 from mrct_runtime.volume import Volume
 
 # Planning systems truncate outside the 12-bit CT range, so what they show is decided here.
@@ -77,7 +78,9 @@ def write_ct_series(
     uid = series_uid("CT", hu.array, source, derivation, str(kvp))
     files, uids, clipped = [], [], 0
     with silenced():
-        for place, (header, image_hu) in enumerate(zip(source.headers, hu.array, strict=True)):
+        for place, (header, image_hu) in enumerate(
+            zip(source.headers, slices(hu.array), strict=True)
+        ):
             pixels, outside = quantised(image_hu)
             clipped += outside
             image = _shared(header, source, derivation, kvp)
@@ -103,11 +106,11 @@ def check_on_grid(result: Volume, source: Series) -> None:
 
 def check_finite(array: NDArray[np.floating], what: str) -> None:
     """Refuses NaN and infinities: cast to integers they would become 0, a plausible water image."""
-    bad = ~np.isfinite(array)
-    if bad.any():
-        slices = np.flatnonzero(bad.any(axis=(1, 2)))
+    bad = [np.count_nonzero(~np.isfinite(image)) for image in slices(array)]
+    if any(bad):
+        first = int(np.flatnonzero(bad)[0])
         raise NumericError(
-            f"{what} holds {np.count_nonzero(bad)} voxels that are not numbers, first in slice {slices[0] + 1}; "
+            f"{what} holds {sum(bad)} voxels that are not numbers, first in slice {first + 1}; "
             "nothing was written, run the full-precision model"
         )
 

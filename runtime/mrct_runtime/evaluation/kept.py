@@ -68,7 +68,7 @@ class Kept:
     def __init__(self, folder: Path, total: int, resumed: Callable[[int, int], None]) -> None:
         self._folder, self._total, self._resumed = folder, total, resumed
         self._found, self._told = 0, False
-        self._done, self._under_way = 0, folder
+        self._keys: list[str] = []
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -77,11 +77,10 @@ class Kept:
     def unit(self, key: str, make: Callable[[Journals], Unit]) -> Unit:
         """That of the key: an earlier run's, or what is made now, from the slices that an earlier run has left."""
         path, under_way = self._folder / f"{key}.npz", self._folder / key
+        self._keys.append(key)
         found = _read(path)
-        self._under_way = under_way
         if found is not None:
             self._found += 1
-            self._done += 1
             if self._found == self._total:
                 self._tell(0)
             return found
@@ -92,13 +91,14 @@ class Kept:
         except OSError as error:
             raise not_writable(path, error) from error
         shutil.rmtree(under_way, ignore_errors=True)
-        self._done += 1
         return made
 
     @property
     def done(self) -> tuple[int, int]:
         """The units that this run has found or made, and the slices of the one under way."""
-        return self._done, _slices(self._under_way)
+        done = sum((self._folder / f"{key}.npz").is_file() for key in self._keys)
+        left = self._keys[done:]
+        return done, sum(_slices(self._folder / key) for key in left)
 
     def _tell(self, slices: int) -> None:
         if not self._told and (self._found or slices):

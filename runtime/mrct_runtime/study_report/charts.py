@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from mrct_runtime.evaluation.calibration import Bin
 from mrct_runtime.evaluation.figures.drawing import round_up
 from mrct_runtime.evaluation.tissue import AIR_BELOW_HU, BONE_ABOVE_HU
 from mrct_runtime.intensity import HuWindow
+from mrct_runtime.study_report.thinned import Thinned
 
 WIDTH: Final = 440
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 14.0, 40.0
@@ -91,8 +92,10 @@ class Worth:
     y: tuple[Tick, ...]
 
 
-def histogram(hu: NDArray[Any], truth: NDArray[Any] | None, window: HuWindow) -> Histogram:
-    """That of the body's voxels [N], beside the true CT's where there is one."""
+def histogram(
+    hu: Iterable[NDArray[Any]], truth: Iterable[NDArray[Any]] | None, window: HuWindow
+) -> Histogram:
+    """That of the body's voxels, part [N] after part, beside the true CT's where there is one."""
     height = 250.0
     low, high = window.low - 200, window.high + 200
     edges = np.arange(low, high + _BIN_HU, _BIN_HU)
@@ -115,12 +118,10 @@ def histogram(hu: NDArray[Any], truth: NDArray[Any] | None, window: HuWindow) ->
     )
 
 
-def boxes(std: Mapping[str, NDArray[Any]], total: int) -> Boxes:
-    """Of the deviations [N] of each tissue that the body of so many voxels has."""
+def boxes(std: Mapping[str, Thinned], total: int) -> Boxes:
+    """Of the deviations of each tissue that the body of so many voxels has."""
     found = {
-        name: np.percentile(values[:: values.size // 1_000_000 + 1], _PERCENTILES)
-        for name, values in std.items()
-        if values.size
+        name: np.percentile(some.values, _PERCENTILES) for name, some in std.items() if some.size
     }
     end = round_up(max((float(each[-1]) for each in found.values()), default=1.0) or 1.0)
     x = Axis(0, end, 124.0, WIDTH - RIGHT)
@@ -154,9 +155,12 @@ def worth(bins: Sequence[Bin]) -> Worth:
     )
 
 
-def _counts(hu: NDArray[Any], edges: NDArray[Any]) -> NDArray[Any]:
+def _counts(hu: Iterable[NDArray[Any]], edges: NDArray[Any]) -> NDArray[Any]:
     """Voxels in each bin; those beyond the drawing count in its first and last."""
-    return np.histogram(np.clip(hu, edges[0], edges[-1]), edges)[0]
+    counts = np.zeros(len(edges) - 1, int)
+    for part in hu:
+        counts += np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0]
+    return counts
 
 
 def _steps(edges: NDArray[Any], counts: NDArray[Any], x: Axis, y: Axis) -> str:

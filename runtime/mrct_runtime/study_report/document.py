@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mrct_runtime import __version__
 from mrct_runtime.dicom.reference import Reference
 from mrct_runtime.evaluation.calibration import RULE
 from mrct_runtime.evaluation.results import METRICS
-from mrct_runtime.evaluation.tissue import AIR_BELOW_HU, BONE_ABOVE_HU, tissues
+from mrct_runtime.evaluation.tissue import AIR_BELOW_HU, BONE_ABOVE_HU, TISSUES, tissues
 from mrct_runtime.html import render
 from mrct_runtime.preview import BONE, SOFT_TISSUE
 from mrct_runtime.report import NOTICE
 from mrct_runtime.result import REPORT, Result
+from mrct_runtime.scratch import slices
 from mrct_runtime.study_report import charts
 from mrct_runtime.study_report.checks import Check, Level, checks
 from mrct_runtime.study_report.comparison import Comparison, compare
 from mrct_runtime.study_report.pictures import Images, rows
+from mrct_runtime.study_report.thinned import thinned
 from mrct_runtime.study_report.verdict import Verdict, verdict
 
 _TEMPLATE: Final = "study.html.jinja"
@@ -106,16 +112,31 @@ def page(result: Result, findings: Findings) -> str:
 
 
 def _charts(result: Result, images: Images, comparison: Comparison | None) -> Mapping[str, Any]:
-    inside = images.mean[images.body]
-    truth = None if comparison is None else comparison.truth[comparison.where]
-    stds = images.std[images.body]
-    deviates = min(result.counters.samples) > 1 and bool(stds.any())
-    found = {name: stds[where] for name, where in tissues(inside).items()}
+    truth = None if comparison is None else _inside(comparison.truth, comparison.where)
+    window = result.model.manifest.hu_window
+    deviates = min(result.counters.samples) > 1 and any(
+        std.any() for std in _inside(images.std, images.body)
+    )
     return {
-        "histogram": charts.histogram(inside, truth, result.model.manifest.hu_window),
-        "boxes": charts.boxes(found, inside.size) if deviates else None,
+        "histogram": charts.histogram(_inside(images.mean, images.body), truth, window),
+        "boxes": _boxes(images) if deviates else None,
         "worth": charts.worth(comparison.bins) if comparison and comparison.bins else None,
     }
+
+
+def _inside(array: NDArray[Any], mask: NDArray[np.bool_]) -> Iterator[NDArray[Any]]:
+    """The voxels in the mask, slice by slice."""
+    for image, inside in zip(slices(array), slices(mask), strict=True):
+        yield image[inside]
+
+
+def _boxes(images: Images) -> charts.Boxes:
+    def where(tissue: str) -> Iterator[NDArray[np.bool_]]:
+        for mean, body in zip(slices(images.mean), slices(images.body), strict=True):
+            yield body & tissues(mean)[tissue]
+
+    found = {name: thinned(images.std, partial(where, name)) for name in TISSUES}
+    return charts.boxes(found, sum(some.size for some in found.values()))
 
 
 def _scores(comparison: Comparison | None) -> list[tuple[str, str, str]]:

@@ -14,8 +14,10 @@ from mrct_runtime.evaluation.figures.drawing import round_up
 from mrct_runtime.html import embedded
 from mrct_runtime.preview import BONE, SOFT_TISSUE
 from mrct_runtime.result import Result
+from mrct_runtime.scratch import slices
 from mrct_runtime.study_report.comparison import Comparison
 from mrct_runtime.study_report.planes import Plane, at_slice, planes
+from mrct_runtime.study_report.thinned import Thinned, thinned
 
 SPREAD_COLOURS: Final = "plasma"
 ERROR_COLOURS: Final = "RdBu_r"
@@ -24,7 +26,7 @@ LEAST_ERROR_HU: Final = 200.0
 """Colours go at least so far, so that a sure result looks calm and results can be compared."""
 _OPAQUE: Final = 0.75
 _PERCENT: Final = 99.0
-_SAMPLED: Final = 1_000_000
+_BRIGHT: Final = 99.5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Images:
         body = result.given.body.array
         truth = None if comparison is None else comparison.truth
         where = body if comparison is None else comparison.where
-        error = 0.0 if truth is None else _end(np.abs(mean[where] - truth[where]))
+        error = 0.0 if truth is None else _error_end(mean, truth, where)
         return cls(
             mr=mr,
             mean=mean,
@@ -90,8 +92,10 @@ class Images:
             body=body,
             truth=truth,
             error_where=where,
-            bright=max(_end(mr[body], 99.5), 1e-6),
-            spread=max(round_up(_end(std[body])), LEAST_SPREAD_HU),
+            bright=max(thinned(mr, lambda: slices(body)).percentile(_BRIGHT), 1e-6),
+            spread=max(
+                round_up(thinned(std, lambda: slices(body)).percentile(_PERCENT)), LEAST_SPREAD_HU
+            ),
             error=max(round_up(error), LEAST_ERROR_HU),
         )
 
@@ -194,17 +198,19 @@ def _stops(colours: str) -> tuple[str, ...]:
     return tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rgb)
 
 
-def _end(values: NDArray[Any], percent: float = _PERCENT) -> float:
-    """A percentile, of a million values evenly spaced where there are more."""
-    if not values.size:
-        return 0.0
-    return float(np.percentile(values[:: values.size // _SAMPLED + 1], percent))
+def _error_end(mean: NDArray[Any], truth: NDArray[Any], where: NDArray[np.bool_]) -> float:
+    """The HU that nearly all of the error lies below."""
+    synthetic, true = (thinned(array, lambda: slices(where)) for array in (mean, truth))
+    error = Thinned(np.abs(synthetic.values - true.values), true.size)
+    return error.percentile(_PERCENT)
 
 
 def _least_sure(std: NDArray[Any], body: NDArray[np.bool_]) -> int | None:
     """The slice with the largest mean deviation inside the body, None where there is no deviation."""
     counts = body.sum(axis=(1, 2))
-    sums = np.array([image[mask].sum() for image, mask in zip(std, body, strict=True)])
+    sums = np.array(
+        [image[mask].sum() for image, mask in zip(slices(std), slices(body), strict=True)]
+    )
     # of a slice that shows a corner of the body only, the mean says little
     means = np.where(counts > counts.max() / 4, sums / np.maximum(counts, 1), 0.0)
     return int(means.argmax()) if means.any() else None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mrct_runtime.scratch import let_go
 from mrct_runtime.volume import Grid
 
 # The long side of a picture; finer images lose nothing that a report's picture could show.
@@ -37,6 +38,7 @@ class Plane:
     def cut(self, array: NDArray[Any], order: int = 1) -> NDArray[Any]:
         """The picture's pixels [rows, columns], square ones, the head up in upright planes."""
         image = np.take(array, self.index, axis=self.axis)[self.crop]
+        let_go(array)
         if self.axis:  # rows are slices, which count up to the head
             image = image[::-1]
         rows, columns = (n * mm for n, mm in zip(image.shape, self.spacing_mm, strict=True))

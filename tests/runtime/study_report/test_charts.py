@@ -4,6 +4,7 @@ import pytest
 from mrct_runtime.evaluation.calibration import Bin
 from mrct_runtime.intensity import HuWindow
 from mrct_runtime.study_report.charts import _marks, boxes, histogram, worth
+from mrct_runtime.study_report.thinned import Thinned
 
 WINDOW = HuWindow(-1000.0, 2000.0)
 
@@ -14,7 +15,7 @@ def points(text):
 
 def test_the_histogram_is_highest_where_most_voxels_are():
     hu = np.concatenate([np.full(900, 40.0), np.full(90, 800.0)])
-    chart = histogram(hu, None, WINDOW)
+    chart = histogram([hu], None, WINDOW)
     area = points(chart.area)
     top = area[area[:, 1].argmin()]
     low, high = chart.tissues[0].at, chart.tissues[1].at
@@ -24,7 +25,7 @@ def test_the_histogram_is_highest_where_most_voxels_are():
 
 
 def test_the_window_and_the_tissues_lie_where_the_axis_has_them():
-    chart = histogram(np.zeros(10), None, WINDOW)
+    chart = histogram([np.zeros(10)], None, WINDOW)
     marks = {int(tick.text): tick.at for tick in chart.x}
     assert chart.window[0] == marks[-1000]
     assert chart.window[1] == marks[2000]
@@ -32,19 +33,23 @@ def test_the_window_and_the_tissues_lie_where_the_axis_has_them():
 
 
 def test_values_beyond_the_drawing_are_not_lost():
-    inside = histogram(np.full(100, 0.0), None, WINDOW)
-    beyond = histogram(np.full(100, 9e4), None, WINDOW)
+    inside = histogram([np.full(100, 0.0)], None, WINDOW)
+    beyond = histogram([np.full(100, 9e4)], None, WINDOW)
     assert points(inside.area)[:, 1].min() == points(beyond.area)[:, 1].min()
 
 
 def test_a_true_ct_is_a_line_over_the_area():
     hu = np.random.default_rng(0).normal(0, 100, 5000)
-    chart = histogram(hu, hu, WINDOW)
+    chart = histogram([hu], [hu], WINDOW)
     assert np.array_equal(points(chart.line), points(chart.area)[1:-1])
 
 
 def test_the_boxes_hold_percentiles_and_shares():
-    std = {"air": np.array([]), "soft": np.linspace(0, 100, 1001), "bone": np.full(10, 50.0)}
+    std = {
+        "air": Thinned(np.array([]), 0),
+        "soft": Thinned(np.linspace(0, 100, 1001), 1001),
+        "bone": Thinned(np.full(10, 50.0), 10),
+    }
     chart = boxes(std, 1011)
     assert [box.name for box in chart.boxes] == ["soft", "bone"]
     soft, bone = chart.boxes
