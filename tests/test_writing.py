@@ -25,7 +25,6 @@ QUALIFIED = {
 ALLOWED = {
     "mrct_runtime/atomic.py": "the atomic writer itself",
     "mrct_runtime/reservation.py": "the lock, which is never read as a result",
-    "mrct_runtime/mapped.py": "maps for reading alone",
     "mrct_runtime/journal.py": "a log whose torn last line is dropped, and a buffer in memory",
     "mrct_runtime/scratch.py": "nameless files, which nobody else reads and which go with the process",
     "mrct_runtime/child.py": "a nameless file for what the child says, for the message of its end",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +14,7 @@ from mrct_cli.paths import PATH
 from mrct_cli.verdict import passed, stdout_for_programs
 from mrct_runtime.errors import EngineError, NoInputError, UsageError
 from mrct_runtime.samplers import SAMPLERS
+from mrct_runtime.structured_text import from_json
 from mrct_train.baselines import Compile
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _old(file: Path) -> dict[str, Any]:
     from mrct_runtime.bench.compare import check
 
     try:
-        document: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        document: dict[str, Any] = from_json(file.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:

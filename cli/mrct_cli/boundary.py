@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DEBUG_FLAG = "--debug"
 INTERRUPTED = 130
 GRACE_SECONDS = 8.0
+LONGEST = 2000
 TERMINATED = 143
 
 
@@ -99,8 +100,15 @@ def _left(error: BaseException) -> str:
 
 
 def _tell(what: str, code: int) -> int:
-    click.echo(f"mrct: error: {_shown(' '.join(what.split()))}", err=True)
+    click.echo(f"mrct: error: {_shown(_shortened(' '.join(what.split())))}", err=True)
     return code
+
+
+def _shortened(text: str) -> str:
+    """The text, its middle left out where a value of a file makes it longer than anybody reads."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 def _shown(text: str) -> str:

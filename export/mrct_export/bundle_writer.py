@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from mrct_runtime.manifest import Half, Manifest
 from mrct_runtime.output_folder import not_writable
 from mrct_runtime.process import Process
 from mrct_runtime.samplers import SAMPLERS, sampler
+from mrct_runtime.structured_text import from_json, from_toml
 
 Presets: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Sampler name -> options."""
@@ -49,7 +49,7 @@ def read_presets(path: Path) -> dict[str, dict[str, Any]]:
     """The presets in a TOML or JSON file; a table of options for each sampler."""
     try:
         text = path.read_text("utf-8")
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = from_json(text) if path.suffix == ".json" else from_toml(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

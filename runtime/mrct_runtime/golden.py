@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from mrct_runtime import npy
 from mrct_runtime.arrays import Array
 from mrct_runtime.engines import Engine
 from mrct_runtime.errors import BundleError
@@ -108,12 +109,7 @@ def _float32(archive: zipfile.ZipFile, name: str) -> Array:
         # others take memory that a few bytes ask for
         raise ValueError("another compression than NumPy's")
     with archive.open(name) as file:
-        content = io.BytesIO(file.read(GOLDEN_LIMIT))
-    if np.lib.format.read_magic(content) != (1, 0):
-        raise ValueError("not the npy format 1.0")
-    header = np.lib.format.read_array_header_1_0(content)
-    shape, fortran, dtype = header
-    data = content.read()
-    if dtype != np.dtype("<f4") or fortran or math.prod(shape) * 4 != len(data):
+        found = npy.array(file.read(GOLDEN_LIMIT))
+    if found.dtype != np.dtype("<f4") or not found.flags.c_contiguous:
         raise ValueError("not a float32 array in C order")
-    return np.frombuffer(data, "<f4").reshape(shape)
+    return found

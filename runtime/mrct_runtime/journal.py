@@ -21,12 +21,13 @@ from typing import Any, Final, Self
 
 import numpy as np
 
+from mrct_runtime import npy
 from mrct_runtime.arrays import Array
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.finished import Batch, Finished, Past
-from mrct_runtime.mapped import mapped
 from mrct_runtime.output_folder import not_writable
+from mrct_runtime.structured_text import from_json
 
 _LOG: Final = "log.jsonl"
 _OWNER, _SLICE, _BATCH = "of", "slice", "batch"
@@ -74,11 +75,8 @@ class Journal:
 
     def beside(self, place: int) -> tuple[Array, ...]:
         """The arrays that were kept with a slice of the past."""
-        with _writing(self._folder), _slice_file(self._folder, place).open("rb") as file:
-            arrays = []
-            while file.peek(1):
-                arrays.append(np.load(file, allow_pickle=False))
-        return tuple(arrays[1:])
+        with _writing(self._folder):
+            return tuple(npy.each_mapped(_slice_file(self._folder, place))[1:])
 
     def drawn(self, batch: Batch) -> None:
         """Takes a batch in, after the slices that it finished."""
@@ -117,7 +115,7 @@ def _kept(folder: Path, owner: str) -> tuple[Past, int] | None:
     finished: dict[int, Finished] = {}
     for line in content[: content.rfind(b"\n") + 1].splitlines(keepends=True):
         try:
-            entry = json.loads(line)
+            entry = from_json(line)
             if length == 0:
                 if entry != {_OWNER: owner}:
                     return None
@@ -141,8 +139,8 @@ def _take_slice(folder: Path, finished: dict[int, Finished], told: Mapping[str, 
     try:
         if file_sha256(path) != told["sha256"]:
             return
-        mean, std = mapped(path, alone=False)
-    except (OSError, ValueError):
+        mean, std = npy.each_mapped(path)[0]
+    except (OSError, ValueError, IndexError):
         return
     finished[place] = Finished(place, mean, std, tuple(told["planned"]))
 

@@ -20,6 +20,7 @@ from mrct_runtime.evaluation.recalibration import Recalibration
 from mrct_runtime.graph import GRAPHS, Parametrisation, Tensor, parametrisation
 from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.process import DDPM, VESDE, Direct, Process
+from mrct_runtime.structured_text import from_json
 
 SCHEMA_VERSION: Final = 3
 """The one version of the manifest that this program reads and writes."""
@@ -271,8 +272,8 @@ class Manifest(_Value):
 
 def _schema_version(text: bytes, source: str) -> Any:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = from_json(text)
+    except ValueError as error:
         reason = str(error).replace("\n", " ")
         raise BundleError(f"{source}: not JSON: {reason}") from error
     if not isinstance(content, dict):

@@ -78,10 +78,15 @@ def doubts(path: Path) -> Iterator[str]:
     """What is to be told of where the file's volume lies: nowhere, or in two places."""
     with _readable(path), opened_nifti(path) as (image, _):
         header = image.header
-    (sform, sform_code), (qform, qform_code) = (
-        header.get_sform(coded=True),
-        header.get_qform(coded=True),
-    )
+    try:
+        (sform, sform_code), (qform, qform_code) = (
+            header.get_sform(coded=True),
+            header.get_qform(coded=True),
+        )
+    except ValueError as error:
+        raise InputRejectedError(
+            f"{path.name}: its qform is no rotation; export it again"
+        ) from error
     if not sform_code and not qform_code:
         yield "the NIfTI file does not say where its volume lies: left and right may be swapped"
     elif sform_code and qform_code:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from mrct_runtime.errors import OutputError
+from mrct_runtime.structured_text import from_json
 
 _LOCK = "lock"
 
@@ -125,7 +126,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 def _holder(path: Path) -> str:
     """Who holds the lock, in words; what it wrote may be gone or not yet be there."""
     try:
-        told = json.loads(path.read_bytes())
+        told = from_json(path.read_bytes())
         return f"process {told['process']} on {told['machine']} since {told['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

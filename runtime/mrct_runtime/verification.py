@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.errors import InputRejectedError, NoInputError
 from mrct_runtime.report import RUN, digest_of_run
+from mrct_runtime.structured_text import from_json
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -51,7 +51,7 @@ def verify(folder: Path) -> Verification:
 def load_run(folder: Path, name: str | None = None) -> dict[str, Any]:
     """The run.json of a result, or a copy of that name, as it was written."""
     try:
-        content = json.loads((folder / (name or RUN)).read_text("utf-8"))
+        content = from_json((folder / (name or RUN)).read_text("utf-8"))
     except FileNotFoundError as error:
         raise NoInputError(
             f"no {RUN} there: name the folder of a result, as mrct-infer writes it"

@@ -4,10 +4,13 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 
+from mrct_cli import boundary
 from mrct_cli.boundary import GRACE_SECONDS
 from mrct_cli.verdict import MEANINGS
+from mrct_runtime.errors import UsageError
 
 # a call of a library that does not come back, and that no signal interrupts
 BUSY = (
@@ -62,3 +65,14 @@ def test_no_thread_and_no_descriptor_stays_behind():
     if not os.path.isdir("/proc/self/fd"):  # noqa: PTH112
         pytest.skip("no /proc/self/fd to count descriptors in")
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_an_error_of_any_length_is_a_line_that_can_be_read(capsys):
+    def fail():
+        raise UsageError(f"recipe.toml: base: {'x' * 100_000}, got a text")
+
+    assert boundary.run(click.Command("fail", callback=fail), "fail", []) == 2
+    told = capsys.readouterr().err
+    assert len(told) < boundary.LONGEST + 100
+    assert told.startswith("mrct: error: recipe.toml: base: xxx")
+    assert told.endswith("xxx, got a text\n")

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import fields
 
 import pytest
 from mr_study import write_mr_study
@@ -7,7 +8,9 @@ from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary, main
 from mrct_runtime.process import Direct
+from mrct_runtime.replaying import _Settings
 from mrct_runtime.report import RUN, digest_of_run
+from mrct_runtime.settings import Settings
 
 WAYS = {
     "plain": ("--sampler", "em", "--steps", 20, "--mc", 3, "--seed", 7, "--batch", 4),
@@ -100,7 +103,37 @@ def test_what_is_no_run_json_is_refused(place, out, tmp_path, capsys):
     del content["voxels"]
     (tmp_path / RUN).write_text(json.dumps(content | {"sha256": digest_of_run(content)}))
     assert run(*command, tmp_path / RUN) == 4
-    assert "did not write down all that a replay needs" in capsys.readouterr().err
+    assert "did not write down all that a replay needs (voxels)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place_of_it", "value"),
+    [
+        ("settings.mc", "3"),
+        ("settings.seed", 1.5),
+        ("settings.target", {"device": "cpu", "threads": "1"}),
+        ("settings.options", [20]),
+        ("settings.unknown", 1),
+        ("model", ["tiny"]),
+        ("voxels.mean_hu", None),
+    ],
+)
+def test_a_run_json_that_says_nonsense_under_a_right_digest_is_refused(
+    place_of_it, value, place, out, tmp_path, capsys
+):
+    content = json.loads((out / RUN).read_text())
+    *above, name = place_of_it.split(".")
+    holder = content[above[0]] if above else content
+    holder[name] = value
+    (tmp_path / RUN).write_text(json.dumps(content | {"sha256": digest_of_run(content)}))
+    words = (place / "study", tmp_path / "again", "--bundle", place / "tiny.mrct", "--replay")
+    assert run(*words, tmp_path / RUN) == 4
+    assert f"({place_of_it}" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_replay_knows_every_setting():
+    assert set(_Settings.model_fields) == {field.name for field in fields(Settings)}
 
 
 def _other_instance(path):

@@ -91,3 +91,9 @@ def test_what_is_no_result_is_refused(tmp_path, capsys):
     assert run("verify", tmp_path) == 3
     assert run("verify", tmp_path / "absent") == 3
     assert "no run.json there" in capsys.readouterr().err
+
+
+def test_a_run_json_that_is_nested_without_end_is_refused(out, capsys):
+    (out / RUN).write_text("[" * 100_000)
+    assert run("verify", out) == 4
+    assert "run.json is damaged" in capsys.readouterr().err

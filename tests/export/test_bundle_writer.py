@@ -151,6 +151,8 @@ def test_presets_are_read_from_json_and_toml(tmp_path: Path, name: str, text: st
         ("p.toml", "= 3", "neither TOML nor"),
         ("p.json", "[1]", "a table of options for each sampler"),
         ("p.toml", "steps = 3", "a table of options for each sampler"),
+        ("p.json", "[" * 100_000, "neither TOML nor"),
+        ("p.toml", "x" + ".x" * 20_000 + " = 1", "neither TOML nor"),
         ("gone.toml", None, "cannot be read"),
     ],
 )

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -41,6 +42,19 @@ def test_what_was_kept_comes_back_to_the_bit(folder):
         assert np.array_equal(found.finished[place].mean, IMAGES[place, 0])
         assert np.array_equal(found.finished[place].std, IMAGES[place, 1])
         assert found.finished[place].planned == (2, 4)
+
+
+@pytest.mark.parametrize("header", [b"((((((((", b"1 << 2, ", b"{'descr("])
+def test_a_slice_with_a_header_that_is_none_is_drawn_again(folder, header):
+    path = folder / "slice-0002.npy"
+    content = path.read_bytes().replace(b"{'descr'", header)
+    path.write_bytes(content)
+    told = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for line in told:
+        if line.get("slice", {}).get("place") == 1:
+            line["slice"]["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    assert sorted(past(folder).finished) == [0, 2]
 
 
 def test_the_journal_of_something_else_is_begun_anew(folder):

@@ -146,3 +146,12 @@ def test_a_file_that_lies_nowhere_or_in_two_places_is_told(tmp_path):
 def test_a_folder_of_that_name_is_a_study(tmp_path):
     study = write_mr_study(tmp_path / "study.nii")
     assert read_source(study).headers
+
+
+def test_a_qform_that_is_no_rotation_is_refused(mr, tmp_path):
+    write_nifti(mr, tmp_path / "mr.nii")
+    content = bytearray((tmp_path / "mr.nii").read_bytes())
+    content[256:268] = np.array([0.9, 0.9, 0.9], "<f4").tobytes()  # the quaternion's b, c and d
+    (tmp_path / "mr.nii").write_bytes(content)
+    with pytest.raises(InputRejectedError, match=r"mr\.nii: its qform is no rotation"):
+        read_source(tmp_path / "mr.nii")

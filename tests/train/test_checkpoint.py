@@ -215,6 +215,37 @@ def test_a_state_without_one_of_its_parts_is_refused(tmp_path, key):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("progress", "step", "5"),
+        ("progress", "step", -5),
+        ("progress", "losses", [None]),
+        ("progress", "unknown", 1),
+        ("data", "slices", 0),
+        ("data", "subjects", 1e300),
+        ("data", "mean", float("nan")),
+        ("data", "digests", 7),
+        ("files", "weights.safetensors", ["x"]),
+    ],
+)
+def test_a_state_that_says_nonsense_is_refused_by_its_place(tmp_path, part, name, value):
+    folder = save(made(5), tmp_path)
+    state = json.loads((folder / STATE).read_text())
+    state[part][name] = value
+    (folder / STATE).write_text(json.dumps(state))
+    with pytest.raises(BundleError, match=f"not a checkpoint of this version: {part}"):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"recipe": 1}', "\xff"])
+def test_a_state_that_is_none_is_refused(tmp_path, text):
+    folder = save(made(5), tmp_path)
+    (folder / STATE).write_text(text, "latin-1")
+    with pytest.raises(BundleError, match="not a checkpoint of this version"):
+        load(folder)
+
+
 def test_weights_of_another_net_are_refused(tmp_path):
     folder = save(made(5), tmp_path)
     state = json.loads((folder / STATE).read_text())

@@ -118,7 +118,8 @@ def test_the_cache_is_mapped_and_used_until_files_or_recipe_change(mixed, tmp_pa
     def read_again(**fields):
         reads.clear()
         pairs = load(mixed, cache, **fields)
-        assert all(isinstance(array, np.memmap) for s in pairs.subjects for array in s.slices)
+        arrays = [array for subject in pairs.subjects for array in subject.slices]
+        assert not any(array.flags.owndata or array.flags.writeable for array in arrays)
         return "".join(reads)
 
     assert read_again() == "DNP"
@@ -342,3 +343,16 @@ def test_the_place_in_the_order_is_the_step_alone():
 def test_no_slices_to_order_is_told():
     with pytest.raises(NoInputError, match="no slices to train on"):
         Order(np.arange(0), 2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["mr", "hu", "body"])
+def test_prepared_slices_that_were_changed_are_refused_and_not_trained_on(tmp_path, name):
+    write_synthrad(tmp_path / "data/one")
+    config, cache = validated({"size": 32, "spacing_mm": 2.0}, "test"), tmp_path / "cache"
+    load_pairs(tmp_path / "data", config, cache, lambda _: None)
+    (path,) = cache.rglob(f"{name}.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputRejectedError, match=r"prepared slices in .* are damaged"):
+        load_pairs(tmp_path / "data", config, cache, lambda _: None)

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from mrct_train.yaml_table import TableError, read
@@ -58,9 +60,17 @@ def test_a_text_without_content_is_an_empty_table(text):
         ("? [a]\n: 1", "unhashable|list"),
         ("[" * 1500, "nested too deeply|line"),
         ("a: \x00", "special characters"),
+        ("a: " + "9" * 5000, "a value that cannot be taken"),
+        ("a: !!timestamp 2020-13-41", "a value that cannot be taken"),
     ],
 )
 def test_what_is_no_table_is_refused_with_its_place(text, message):
     with pytest.raises(TableError, match=message) as caught:
         read(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_many_keys_takes_no_longer_than_it_is_long():
+    began = time.process_time()
+    assert len(read("\n".join(f"k{number}: 1" for number in range(20_000)))) == 20_000
+    assert time.process_time() - began < 20

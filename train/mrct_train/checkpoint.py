@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import mrct_runtime
-from mrct_runtime.appearance import Seen
 from mrct_runtime.digests import file_sha256
 from mrct_runtime.errors import BundleError, NoInputError, OutputError, UsageError
 from mrct_runtime.output_folder import OutputFolder, not_writable
@@ -57,6 +57,10 @@ class Progress:
     """The mean training losses of the last epochs, as many as the plateau looks at."""
     plateau: bool = False
     """True where the run ended at a plateau of its loss."""
+
+    def __post_init__(self) -> None:
+        if self.step < 0 or self.loss_count < 0:
+            raise ValueError(f"no run has {self.step} steps and {self.loss_count} losses")
 
     @property
     def loss(self) -> float:
@@ -181,24 +185,33 @@ def _write(
 def load(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, its files compared with their digests first."""
     try:
-        state = json.loads((folder / STATE).read_text("utf-8"))
-        extra = _extra(state["files"])
+        state = _State.model_validate_json((folder / STATE).read_bytes())
+        extra = _extra(state.files)
         for name in (WEIGHTS, EMA, OPTIMIZER, *extra.values()):
-            if file_sha256(folder / name) != state["files"][name]:
+            if file_sha256(folder / name) != state.files[name]:
                 raise BundleError(
                     f"{folder.name}/{name} has changed since it was written; remove {folder.name}"
                 )
         return Checkpoint(
-            config=load_config(state["recipe"], f"{folder.name}/{STATE}"),
-            data=_summary(state["data"]),
-            progress=_progress(state["progress"]),
+            config=load_config(state.recipe, f"{folder.name}/{STATE}"),
+            data=state.data,
+            progress=state.progress,
             weights=load_file(folder / WEIGHTS),
             ema=load_file(folder / EMA),
             optimizer=load_file(folder / OPTIMIZER),
             extra={name: load_file(folder / file) for name, file in extra.items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, UsageError) as error:
-        raise BundleError(f"{folder.name} is not a checkpoint of this version: {error}") from error
+    except (OSError, ValueError, KeyError, SafetensorError, UsageError) as error:
+        raise BundleError(
+            f"{folder.name} is not a checkpoint of this version: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc']) or STATE}: {fault['msg']}"
 
 
 def _record(data: DataSummary) -> dict[str, Any]:
@@ -206,19 +219,15 @@ def _record(data: DataSummary) -> dict[str, Any]:
     return asdict(data) | {"seen": None if seen is None else seen.model_dump(mode="json")}
 
 
-def _summary(content: dict[str, Any]) -> DataSummary:
-    seen = content.get("seen")  # younger than some checkpoints
-    return DataSummary(
-        **content
-        | {
-            "digests": tuple(content["digests"]),
-            "seen": None if seen is None else Seen.model_validate_json(json.dumps(seen)),
-        }
-    )
+class _State(BaseModel):
+    """What state.json holds; `seen`, `losses` and `term_sums` are younger than some checkpoints."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-def _progress(content: dict[str, Any]) -> Progress:
-    return Progress(**content | {"losses": tuple(content.get("losses", ()))})
+    recipe: str
+    data: DataSummary
+    progress: Progress
+    files: dict[str, str]
 
 
 def _extra(files: Mapping[str, str]) -> dict[str, str]:

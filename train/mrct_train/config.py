@@ -17,6 +17,7 @@ from mrct_runtime.intensity import HuWindow, MrNormalisation
 from mrct_runtime.manifest import Image
 from mrct_runtime.paired import VIEWS, Preparation, View
 from mrct_runtime.process import DDPM, VESDE, Direct
+from mrct_runtime.structured_text import shown
 from mrct_train.recipe_text import READERS, from_toml, to_toml
 
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
@@ -297,7 +298,7 @@ def validated(content: Mapping[str, Any], source: str) -> TrainConfig:
         if fault["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             raise UsageError(f"{source}: unknown key {place!r}") from error
         message = str(fault["msg"]).removeprefix("Value error, ")
-        met = "" if place == "recipe" else f", got {fault['input']!r}"
+        met = "" if place == "recipe" else f", got {shown(fault['input'])}"
         raise UsageError(f"{source}: {place}: {message}{met}") from error
 
 

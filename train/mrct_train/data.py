@@ -18,7 +18,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mrct_runtime import npy
 from mrct_runtime.appearance import Seen, appearance
+from mrct_runtime.digests import array_sha256
 from mrct_runtime.errors import (
     InputRejectedError,
     MrctError,
@@ -27,7 +29,6 @@ from mrct_runtime.errors import (
     UsageError,
 )
 from mrct_runtime.intensity import AIR_HU, HuWindow
-from mrct_runtime.mapped import mapped
 from mrct_runtime.output_folder import OutputFolder
 from mrct_runtime.paired import (
     Slices,
@@ -39,6 +40,7 @@ from mrct_runtime.paired import (
     prepare,
     refuse_test_alone,
 )
+from mrct_runtime.structured_text import from_json
 from mrct_train.config import TrainConfig
 
 Images: TypeAlias = NDArray[np.float32]
@@ -48,7 +50,7 @@ _ARRAYS: Final = Slices._fields
 _FACTS: Final = "facts.json"
 _WINDOW: Final = HuWindow()
 # Raised with every change of what the cache holds or how slices are prepared.
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 # Parts of the body's voxels beyond the HU window: of metal a few, of a window that does not fit the data many.
 _CUT_TOLD, _CUT_MOST = 0.001, 0.05
 # Rounding of resampled air is not worth a word.
@@ -70,6 +72,14 @@ class DataSummary:
     digests: tuple[str, ...] = ()
     seen: Seen | None = None
     """How the MR looks; None of runs from before that was kept, and of a single subject."""
+
+    def __post_init__(self) -> None:
+        if self.subjects < 1 or self.slices < 1:
+            raise ValueError(
+                f"nothing is trained on {self.slices} slices of {self.subjects} subjects"
+            )
+        if not (math.isfinite(self.mean) and math.isfinite(self.deviation)):
+            raise ValueError(f"no CT has the mean {self.mean} and the deviation {self.deviation}")
 
 
 @dataclass(frozen=True)
@@ -260,13 +270,20 @@ def _cached(
 def _kept(place: Path) -> tuple[Slices, list[str], str]:
     """The slices that were stored, what was warned of then, and their digest."""
     try:
-        facts = json.loads((place / _FACTS).read_text("utf-8"))
-        arrays = [mapped(place / f"{name}.npy") for name in _ARRAYS]
-        return Slices(*arrays), list(facts["warnings"]), str(facts["digest"])
+        facts = from_json((place / _FACTS).read_text("utf-8"))
+        slices = Slices(*(npy.mapped(place / f"{name}.npy") for name in _ARRAYS))
+        _check_unchanged(slices, facts)
+        return slices, list(facts["warnings"]), facts["digest"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise InputRejectedError(
             f"the prepared slices in {place} are damaged: delete that folder, and they are made again"
         ) from error
+
+
+def _check_unchanged(slices: Slices, facts: Mapping[str, Any]) -> None:
+    """ValueError where the arrays are not those that were stored: the wrong bits of a disk would be learnt from."""
+    if (digest(slices), array_sha256(slices.body)) != (facts["digest"], facts["body"]):
+        raise ValueError("other values than were stored")
 
 
 def _look_at_window(
@@ -292,7 +309,12 @@ def _store(place: Path, slices: Slices, warnings: Sequence[str]) -> None:
     with OutputFolder.claim(place, needed_bytes=size + 1_000_000, wait=True) as output:
         for name, array in zip(_ARRAYS, slices, strict=True):
             np.save(output.partial / f"{name}.npy", array, allow_pickle=False)
-        facts = json.dumps({"digest": digest(slices), "warnings": list(warnings)})
+        content = {
+            "digest": digest(slices),
+            "body": array_sha256(slices.body),
+            "warnings": list(warnings),
+        }
+        facts = json.dumps(content)
         (output.partial / _FACTS).write_text(facts, "utf-8")
         output.commit()
 

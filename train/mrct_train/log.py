@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import OutputError
 from mrct_runtime.output_folder import not_writable
+from mrct_runtime.structured_text import from_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -120,7 +121,7 @@ class Log:
 
 def _row(line: bytes, place: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = from_json(line)
         if isinstance(row, dict) and isinstance(row["step"], int):
             return row
     except (ValueError, KeyError):

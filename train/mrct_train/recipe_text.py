@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from mrct_runtime import structured_text
 from mrct_runtime.errors import UsageError
 
 Table: TypeAlias = dict[str, Any]
@@ -16,8 +16,8 @@ Table: TypeAlias = dict[str, Any]
 def from_toml(text: str, source: str) -> Table:
     """The table of a TOML text; a UsageError names its source."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return structured_text.from_toml(text)
+    except ValueError as error:
         raise UsageError(f"{source}: not TOML: {error}") from error
 
 

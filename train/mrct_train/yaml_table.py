@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mrct_runtime.errors import first_line
+
 
 class TableError(ValueError):
     """A text that is no YAML table; one line says where."""
@@ -20,13 +22,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
         """The mapping, of which no key stands twice."""
-        seen: list[Any] = []
-        for key, _ in node.value:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
                 )
-            seen.append(key.value)
+            seen.add(key.value)
         return dict(super().construct_mapping(node, deep))
 
 
@@ -51,6 +53,8 @@ def read(text: str) -> dict[str, Any]:
         raise TableError(_where(error)) from error
     except RecursionError as error:
         raise TableError("it is nested too deeply") from error
+    except ValueError as error:  # of a number, a date or bytes
+        raise TableError(f"a value that cannot be taken: {first_line(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mrct_runtime.bench.document import SCHEMA
 from mrct_runtime.errors import UsageError
@@ -31,10 +33,43 @@ class Change:
         return self.before_ms / self.now_ms
 
 
+class _Row(BaseModel):
+    """What is compared of a row, in exactly these types."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+    candidate: str
+
+
+class _Evaluation(_Row):
+    batch: int
+    p50_ms: Annotated[float, Field(gt=0)]
+
+
+class _Slice(_Row):
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class _Gpu(BaseModel):
+    name: str
+
+
+class _Measurement(BaseModel):
+    evaluations: list[_Evaluation]
+    slices: list[_Slice]
+    gpus: list[_Gpu] | None = None
+
+
 def check(old: Any, source: str) -> None:
-    """UsageError where the document is none of this version."""
+    """UsageError where the document is none of this version, or lacks what is compared: before minutes are measured."""
     if not isinstance(old, dict) or old.get("schema") != SCHEMA:
         raise UsageError(f"{source} is no measurement of this version of `mrct bench`")
+    try:
+        _Measurement.model_validate(old)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        raise UsageError(f"{source} is no measurement: {place}: {fault['msg']}") from error
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:

@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydicom import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 
+_DAMAGED = (
+    *(BytesLengthException, ValueError, TypeError, OverflowError, AttributeError),
+    *(NotImplementedError, LookupError),
+)
 # pydicom gives several decimal strings as the one, several binary numbers as the other
 _SEVERAL = (MultiValue, list)
 
@@ -39,6 +44,18 @@ def number(header: Dataset, keyword: str) -> float | None:
     return _finite(value)
 
 
+def only_number(header: Dataset, keyword: str) -> float | None:
+    """The element's one value as a finite float, None where it is absent or empty; ValueError where it is anything else."""
+    raw = header.get_item(keyword).value if keyword in header else None
+    if raw is None or (isinstance(raw, bytes | str) and not raw.strip()):
+        return None
+    value = _value(header, keyword)
+    found = None if isinstance(value, _SEVERAL) else _finite(value)
+    if found is None:
+        raise ValueError(f"{keyword} is not one number")
+    return found
+
+
 def numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """The element's values as `count` finite floats, or None."""
     value = _value(header, keyword)
@@ -53,7 +70,7 @@ def _value(header: Dataset, keyword: str) -> object:
     try:
         with silenced():
             value: object = header.get(keyword)
-    except (ValueError, TypeError, OverflowError, AttributeError, NotImplementedError, LookupError):
+    except _DAMAGED:
         return None
     return None if value is None or value == "" else value
 

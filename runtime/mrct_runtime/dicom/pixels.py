@@ -16,7 +16,7 @@ from mrct_runtime.dicom.decoder import Decoder, UndecodedError
 from mrct_runtime.dicom.frames import frame_number
 from mrct_runtime.dicom.gatekeeper import syntax_of
 from mrct_runtime.dicom.grouping import SeriesGroup
-from mrct_runtime.dicom.header import number, silenced, text
+from mrct_runtime.dicom.header import only_number, silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.syntaxes import SYNTAXES
 from mrct_runtime.errors import InputRejectedError, SeriesError
@@ -88,10 +88,25 @@ def _rescaled(stored: NDArray[np.generic], group: SeriesGroup, index: int) -> ND
         raise SeriesError(
             f"{_named(group, index)}: {stored.shape} pixels where its header says {header.Rows} x {header.Columns}"
         )
-    slope = number(header, "RescaleSlope")
-    intercept = number(header, "RescaleIntercept") or 0.0
-    scaled = stored.astype(np.float32) * np.float32(1.0 if slope is None else slope)
+    slope, intercept = _rescale(group, index)
+    scaled = stored.astype(np.float32) * np.float32(slope)
     return np.asarray(scaled + np.float32(intercept), dtype=np.float32)
+
+
+def _rescale(group: SeriesGroup, index: int) -> tuple[float, float]:
+    """(slope, intercept) of an image, (1, 0) where it has none; taking damaged ones for none would be a wrong image."""
+    header = group.headers[index]
+    try:
+        slope, intercept = (
+            only_number(header, keyword) for keyword in ("RescaleSlope", "RescaleIntercept")
+        )
+    except ValueError as error:
+        raise SeriesError(
+            f"{_named(group, index)}: its {error}; export the series again"
+        ) from error
+    if slope == 0:
+        raise SeriesError(f"{_named(group, index)}: its RescaleSlope is 0; export the series again")
+    return 1.0 if slope is None else slope, intercept or 0.0
 
 
 def _named(group: SeriesGroup, index: int) -> str:

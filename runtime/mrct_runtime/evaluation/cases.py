@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from mrct_runtime.paired import (
     find_subjects,
 )
 from mrct_runtime.paired.preparation import Prepared, prepare_as_inference
+from mrct_runtime.structured_text import from_json
 from mrct_runtime.volume import Grid, Volume, model_grid
 
 SplitPart: TypeAlias = Literal["training", "validation", "test", "unseen"]
@@ -208,11 +208,17 @@ def _digests(pairs: tuple[Pair, ...], prepared: list[Slices]) -> Iterator[str]:
 def _read_split(path: Path) -> dict[str, set[str]]:
     """Part -> names of subjects, from the split.json of a training run."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        return {part: set(content[part]) for part in ("training", "validation", "test")}
+        content = from_json(path.read_text("utf-8"))
+        return {part: _names(content[part]) for part in ("training", "validation", "test")}
     except OSError as error:
         raise UsageError(f"{path.name}: cannot read this split: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path.name}: not the split.json of a training run: needs the lists training, validation and test"
         ) from error
+
+
+def _names(listed: Any) -> set[str]:
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise TypeError("not a list of names")
+    return set(listed)

@@ -11,6 +11,7 @@ from typing import Final
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.errors import MrctError
 from mrct_runtime.output_folder import OutputFolder, not_writable
+from mrct_runtime.structured_text import from_json
 
 _STARTS: Final = "starts.json"
 MOST_STARTS: Final = 3
@@ -48,7 +49,7 @@ def _slices(journal: Path) -> int:
 def _read(file: Path) -> tuple[int, int]:
     """The starts so far and the slices that were finished at the last; none where the file is not there."""
     try:
-        starts, kept = json.loads(file.read_bytes())
-    except (OSError, ValueError, TypeError):
+        starts, kept = map(int, from_json(file.read_bytes()))
+    except (OSError, ValueError, TypeError, OverflowError):
         return 0, 0
-    return int(starts), int(kept)
+    return starts, kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from mrct_runtime.errors import UsageError
+from mrct_runtime.structured_text import from_toml, shown
 
 _LONGEST_TITLE = 16
 
@@ -190,7 +190,7 @@ class NodeConfig(_Value):
 def read_toml(path: Path) -> dict[str, Any]:
     """What the file holds, its relative paths from its own folder; UsageError where it cannot be read."""
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = from_toml(path.read_text("utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -217,4 +217,4 @@ def _first_fault(error: ValidationError) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not place:
         return message
-    return f"{place}: {message}, got {str(fault['input'])[:60]!r}"
+    return f"{place}: {message}, got {shown(fault['input'])}"

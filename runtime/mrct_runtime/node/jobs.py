@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any, Final, Self
 
 from mrct_runtime.atomic import write_atomically
 from mrct_runtime.node.spool import JOB_STATES, RESULT, STUDY, Spool, write_json
+from mrct_runtime.structured_text import from_json
 
 RECORD: Final = "job.json"
 SENT: Final = "sent"
@@ -83,7 +83,7 @@ class Job:
         """What its file holds; of a file that is damaged nothing, for no job may stand in the way of the others."""
         text = (self.folder / RECORD).read_bytes()
         try:
-            return JobRecord(**json.loads(text))
+            return JobRecord(**from_json(text))
         except (ValueError, TypeError):
             return JobRecord(study_uid="unknown", opened=0.0)
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, get_args
+import sys
+from typing import Any, Final, get_args
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.process import Process
 
+MOST: Final = 1_000_000
+"""The largest count that makes sense: the longest published sampler has eleven thousand evaluations."""
+
 
 def check_positive_integer(name: str, value: object) -> None:
-    """UsageError unless the value is an int above 0."""
+    """UsageError unless the value is an int from 1 to a million."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if value > MOST:
+        raise UsageError(f"{name} must be at most {MOST}, got a larger number")
 
 
-def check_positive(name: str, value: float) -> None:
-    """UsageError unless the value is finite and above 0."""
-    if not (math.isfinite(value) and value > 0):
+def check_positive(name: str, value: object) -> None:
+    """UsageError unless the value is a finite number above 0."""
+    if not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise UsageError(f"{name} must be finite and above 0, got {value!r}")
 
 

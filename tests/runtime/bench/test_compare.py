@@ -54,3 +54,22 @@ def test_free_memory_is_no_difference_and_another_machine_is_one(new):
 def test_another_document_is_refused(old):
     with pytest.raises(UsageError, match=r"old\.json is no measurement"):
         check(old, "old.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"evaluations": None}, "evaluations"),
+        (
+            {"evaluations": [{"candidate": "a", "batch": [1], "p50_ms": 1.0}]},
+            r"evaluations\.0\.batch",
+        ),
+        ({"evaluations": [{"candidate": "a", "batch": 1, "p50_ms": 0}]}, r"evaluations\.0\.p50_ms"),
+        ({"slices": [{"candidate": "a", "seconds": float("nan")}]}, r"slices\.0\.seconds"),
+        ({"gpus": ["T4"]}, r"gpus\.0"),
+    ],
+)
+def test_a_document_without_what_is_compared_is_refused_by_the_place(change, place):
+    with pytest.raises(UsageError, match=rf"old\.json is no measurement: {place}"):
+        check(OLD | change, "old.json")
+    check(OLD, "old.json")

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from dicom_study import gunzip, make_grid, run_program, write_series
 from pydicom import dcmread, dcmwrite
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders import JPEG2000LosslessDecoder, JPEGLosslessSV1Decoder
+from pydicom.tag import Tag
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from mrct_runtime.dicom import read_series, read_study, scan
@@ -184,3 +186,17 @@ def test_each_slice_of_a_real_philips_series_is_scaled_by_its_own_public_slope(
     series = read_series(group)
     for header, found in zip(series.headers, series.volume.array, strict=True):
         np.testing.assert_allclose(found, stored[header.SOPInstanceUID], rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [b"abc ", b"nan ", b"0 ", b"1\\2 ", b"1e999 ", b"1,5 "])
+def test_a_slope_that_is_none_is_not_taken_for_one(tmp_path, value):
+    """Taken for 1 it would give one slice another scale than its neighbours, and no warning."""
+
+    def damage(index, image):
+        if index == 1:
+            slope = Tag("RescaleSlope")
+            image[slope] = RawDataElement(slope, "DS", len(value), value, 0, False, True)
+
+    write_series(tmp_path, GRID, per_slice=damage)
+    with pytest.raises(SeriesError, match=r"series 4 .*, instance \d+: its RescaleSlope is"):
+        read_study(tmp_path)

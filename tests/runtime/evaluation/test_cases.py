@@ -118,7 +118,17 @@ def test_the_folder_test_is_taken_where_there_is_one(tmp_path) -> None:
     assert [subject.name for subject in Selection().find(tmp_path)] == ["B1"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"training": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"training": []}',
+        "[" * 100_000,
+        '{"training": "ab", "validation": [], "test": []}',
+        '{"training": [1, "a"], "validation": [], "test": []}',
+    ],
+)
 def test_what_is_no_split_is_refused(tmp_path, text) -> None:
     split = tmp_path / "split.json"
     split.write_text(text)

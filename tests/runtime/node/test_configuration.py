@@ -51,7 +51,7 @@ def test_a_file_gives_the_same_value_with_its_relative_paths_from_its_own_folder
         ({"title": "A\\B"}, "no backslash"),
         ({"title": "  "}, "1 to 16 printable"),
         ({"bind": "localhost"}, "bind"),
-        ({"port": 0}, "port: Input should be greater than or equal to 1, got '0'"),
+        ({"port": 0}, "port: Input should be greater than or equal to 1, got 0"),
         ({"port": 4000, "health_port": 4000}, "both 4000"),
         ({"quiet_s": 100, "max_age_s": 50}, "would never grow quiet"),
         ({"quiet_s": float("nan")}, "quiet_s"),

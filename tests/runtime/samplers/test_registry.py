@@ -5,6 +5,7 @@ from sampler_oracles import PROCESSES
 
 from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import RECIPES, SAMPLERS, recipe, sampler
+from mrct_runtime.samplers.checks import check_positive
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
@@ -65,3 +66,17 @@ def test_an_unknown_name_or_option_is_named_with_what_there_is() -> None:
 def test_no_steps_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="got 0"):
         sampler(name, {"steps": 0})
+
+
+@pytest.mark.parametrize("steps", [1_000_001, 10**400])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "direct"])
+def test_steps_beyond_all_sense_are_refused(name: str, steps: int) -> None:
+    process = next(p for kind, p in PROCESSES.items() if kind in SAMPLERS[name].families)
+    with pytest.raises(UsageError, match="steps must be at most 1000000"):
+        sampler(name, {"steps": steps}).check(process)
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), 0, -1.0, "1"])
+def test_a_measure_is_a_finite_number_above_0(value: object) -> None:
+    with pytest.raises(UsageError, match="finite and above 0"):
+        check_positive("snr", value)
