@@ -37,6 +37,8 @@ ALLOWED = {
     "mrct_runtime/node/leash.py": "a number for the kernel",
     "mrct_runtime/node/inference.py": "the log of a child, which nothing reads as a result",
     "mrct_runtime/bench/picture.py": "into a buffer in memory",
+    "mrct_runtime/evaluation/kept.py": "into a buffer in memory, which the atomic writer takes",
+    "mrct_cli/boundary.py": "opens the null device for what nobody reads",
     "mrct_runtime/evaluation/figures/drawing.py": "into a buffer in memory",
 }
 # Modules that write into the folder that OutputFolder.claim gave them, and are handed it by their callers.

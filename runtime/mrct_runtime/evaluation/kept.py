@@ -150,7 +150,7 @@ def _slices(under_way: Path) -> int:
 def _written(unit: Unit) -> bytes:
     content = io.BytesIO()
     arrays: dict[str, Any] = {_FACTS: np.frombuffer(json.dumps(unit.facts).encode(), np.uint8)}
-    np.savez(content, **arrays, **dict[str, Any](unit.arrays))
+    np.savez(content, allow_pickle=False, **arrays, **dict[str, Any](unit.arrays))
     return content.getvalue()
 
 
