@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -228,6 +228,15 @@ class _State(BaseModel):
     data: DataSummary
     progress: Progress
     files: dict[str, str]
+
+    @field_validator("data")
+    @classmethod
+    def _are_data(cls, data: DataSummary) -> DataSummary:
+        if data.subjects < 0 or data.slices < 0:
+            raise ValueError(f"{data.slices} slices of {data.subjects} subjects")
+        if not (math.isfinite(data.mean) and math.isfinite(data.deviation)):
+            raise ValueError(f"no CT has the mean {data.mean} and the deviation {data.deviation}")
+        return data
 
 
 def _extra(files: Mapping[str, str]) -> dict[str, str]:

@@ -73,14 +73,6 @@ class DataSummary:
     seen: Seen | None = None
     """How the MR looks; None of runs from before that was kept, and of a single subject."""
 
-    def __post_init__(self) -> None:
-        if self.subjects < 1 or self.slices < 1:
-            raise ValueError(
-                f"nothing is trained on {self.slices} slices of {self.subjects} subjects"
-            )
-        if not (math.isfinite(self.mean) and math.isfinite(self.deviation)):
-            raise ValueError(f"no CT has the mean {self.mean} and the deviation {self.deviation}")
-
 
 @dataclass(frozen=True)
 class Split:

@@ -224,8 +224,9 @@ def test_connections_that_were_closed_without_a_request_hold_nobody_s_place(sent
         for _ in range(10):
             with socket.create_connection((ADDRESS, settings.port)) as raw:
                 raw.sendall(sent)
-        assert wait(lambda: not any("Acceptor" in t.name for t in threading.enumerate()), 10)
-        assert echo(settings) == STORED
+        # some may wait to be accepted still; one that is held is held for association_s
+        assert settings.limits.association_s > 20
+        assert wait(lambda: echo(settings) == STORED, 10)
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 1 << 21])
