@@ -222,7 +222,7 @@ def test_a_state_without_one_of_its_parts_is_refused(tmp_path, key):
         ("progress", "step", -5),
         ("progress", "losses", [None]),
         ("progress", "unknown", 1),
-        ("data", "slices", -1),
+        ("data", "slices", 0),
         ("data", "subjects", 1e300),
         ("data", "mean", float("nan")),
         ("data", "digests", 7),

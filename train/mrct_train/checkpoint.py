@@ -232,8 +232,10 @@ class _State(BaseModel):
     @field_validator("data")
     @classmethod
     def _are_data(cls, data: DataSummary) -> DataSummary:
-        if data.subjects < 0 or data.slices < 0:
-            raise ValueError(f"{data.slices} slices of {data.subjects} subjects")
+        if data.subjects < 0 or data.slices < 1:
+            raise ValueError(
+                f"nothing is trained on {data.slices} slices of {data.subjects} subjects"
+            )
         if not (math.isfinite(data.mean) and math.isfinite(data.deviation)):
             raise ValueError(f"no CT has the mean {data.mean} and the deviation {data.deviation}")
         return data
