@@ -93,18 +93,20 @@ def progress_on_stderr(job: Job, *, quiet: bool) -> Iterator[Watch]:
         with bar() as shown:
             yield Watch(job, lambda state: shown.show(state.fraction, str(state)))
     else:
-        yield Watch(job, _Lines())
+        yield Watch(job, Lines())
 
 
-class _Lines:
-    """A line whenever slices are finished, and every ten seconds within a slice."""
+class Lines:
+    """A line when slices are finished, at most one a second but for the last, and every ten seconds within a slice."""
 
     def __init__(self) -> None:
-        self._slices, self._elapsed = 0, 0.0
+        self._slices, self._elapsed = 0, -1.0
 
     def __call__(self, state: State) -> None:
-        recent = state.elapsed - self._elapsed < SECONDS_BETWEEN_LINES
-        if state.slices == self._slices and recent:
+        """Tells the state, where it is time."""
+        since = state.elapsed - self._elapsed
+        further = state.slices > self._slices and (since >= 1 or state.slices == state.total_slices)
+        if not further and since < SECONDS_BETWEEN_LINES:
             return
         self._slices, self._elapsed = state.slices, state.elapsed
         click.echo(str(state), err=True)

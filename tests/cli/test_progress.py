@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mrct_cli.progress import State, Watch
+from mrct_cli.progress import Lines, State, Watch
 from mrct_runtime.denoisers import observed
 from mrct_runtime.engines.analytic import Analytic
 from mrct_runtime.engines.wrapped import WrappedEngine
@@ -54,3 +54,21 @@ def test_slices_to_come_are_expected_to_need_the_samples_of_those_before() -> No
     assert shown[-1].fraction == 1.0
     halfway = next(state for state in shown if state.slices == 5)
     assert halfway.fraction == pytest.approx(0.5, abs=0.1)
+
+
+def told_by(states: list[State], capsys) -> list[int]:
+    """The slices of each line."""
+    lines = Lines()
+    for state in states:
+        lines(state)
+    return [int(line.partition("/")[0]) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_of_quick_slices_one_a_second_is_told_and_the_last(capsys) -> None:
+    eight_a_second = [State(k, 803, k / 803, k / 8) for k in range(1, 804)]
+    assert told_by(eight_a_second, capsys) == [*range(1, 802, 8), 803]
+
+
+def test_within_a_slice_a_line_is_told_every_ten_seconds(capsys) -> None:
+    states = [State(3, 4, 0.8, 100.0 + second) for second in range(35)]
+    assert told_by(states, capsys) == [3, 3, 3, 3]
