@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from mrct_cli.verdict import Ending
-from mrct_runtime.errors import MrctError, told
+from mrct_runtime.errors import MrctError, OutputError, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ DEBUG_FLAG = "--debug"
 INTERRUPTED = 130
 GRACE_SECONDS = 8.0
 LONGEST = 2000
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 TERMINATED = 143
 
 
@@ -90,6 +92,10 @@ def _report(error: BaseException) -> int:
             return _tell(error.format_message(), error.exit_code)
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
+        case OSError() if error.errno in _FULL:
+            return _tell(
+                f"{error.strerror}: what is printed or written has no room", OutputError.exit_code
+            )
         case _:
             return _tell(f"{told(error)}; {DEBUG_FLAG} shows all", MrctError.exit_code)
 

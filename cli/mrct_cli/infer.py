@@ -26,6 +26,7 @@ from mrct_runtime.errors import UsageError
 from mrct_runtime.samplers import SAMPLERS
 
 if TYPE_CHECKING:
+    from mrct_runtime.replaying import Replay
     from mrct_runtime.warm_start import WarmStart
 
 # Folders and series are often named after patients.
@@ -174,7 +175,7 @@ def infer(
     tell = teller.tell
     replay = None if replay_path is None else Replay.of(replay_path)
     wanted = outputs(context)
-    path = bundle_path or _demonstration(sampler or Settings.sampler, tell)
+    path = bundle_path or _demonstration(sampler or Settings.sampler, replay, tell)
     bundle = Bundle.load(path, bundle_sha256)
     settings = Settings(
         sampler=sampler or bundle.sampler,
@@ -243,10 +244,12 @@ def _warm_start(path: Path | None, sigma: float | None) -> WarmStart | None:
     return WarmStart(Bundle.load(path), sigma)
 
 
-def _demonstration(sampler: str, tell: Callable[[str], None]) -> Path:
-    from mrct_runtime.demonstration import demonstration_bundle
+def _demonstration(sampler: str, replay: Replay | None, tell: Callable[[str], None]) -> Path:
+    """The one that the run of a replay had, or the sampler's."""
+    from mrct_runtime.demonstration import demonstration_bundle, demonstration_named
 
-    path = demonstration_bundle(sampler)
+    named = None if replay is None else demonstration_named(replay.model)
+    path = named or demonstration_bundle(sampler)
     tell(
         f"no --bundle given: {path.name} is a demonstration model trained on phantoms, "
         "not on patients"

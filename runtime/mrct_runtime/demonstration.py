@@ -24,6 +24,12 @@ def demonstration_bundle(sampler: str) -> Path:
     return path
 
 
+def demonstration_named(name: str) -> Path | None:
+    """The demonstration bundle of that name; None where there is none."""
+    path = FOLDER / f"{name}.mrct"
+    return path if path.name in _BY_PROCESS.values() and path.is_dir() else None
+
+
 def is_demonstration(manifest: Manifest) -> bool:
     """Whether a bundle shows the way only: one of those in the package, or one that says it has seen no patient data."""
     names = {Path(name).stem for name in _BY_PROCESS.values()}

@@ -97,6 +97,11 @@ class Replay:
                 "run by its command instead"
             ) from error
 
+    @property
+    def model(self) -> str:
+        """The name of the run's bundle."""
+        return self.run.model.name
+
     def settings(self, warm_start: WarmStart | None) -> Settings:
         """Those of the run; UsageError where it had another warm start than the one that is given."""
         from mrct_runtime.settings import Settings

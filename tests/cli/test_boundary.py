@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -76,3 +77,21 @@ def test_an_error_of_any_length_is_a_line_that_can_be_read(capsys):
     assert len(told) < boundary.LONGEST + 100
     assert told.startswith("mrct: error: recipe.toml: base: xxx")
     assert told.endswith("xxx, got a text\n")
+
+
+def test_a_full_disk_behind_stdout_is_told_as_one():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full to print to")
+    script = (
+        "import click\n"
+        "from mrct_cli import boundary\n"
+        "command = click.Command('tell', callback=lambda: click.echo('x' * 100_000))\n"
+        "raise SystemExit(boundary.run(command, 'tell', []))\n"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 6
+    assert done.stderr.startswith(b"mrct: error: No space left on device")
+    assert b"Traceback" not in done.stderr

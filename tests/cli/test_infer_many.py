@@ -275,6 +275,15 @@ def test_names_of_studies_stand_in_no_line_and_no_file_that_is_kept(run, studies
     assert "exists and is not empty" in told.err
 
 
+def test_the_result_of_one_study_is_no_folder_for_those_of_all(run, studies, here, bundle, capsys):
+    words = [next(studies.iterdir()), "outs", "--bundle", bundle, *QUICK]
+    assert boundary.run(main.load("infer"), "mrct-infer", [str(word) for word in words]) == 0
+    before = sorted((here / "outs").rglob("*"))
+    assert run(studies, "--shard", "1/4") == 6
+    assert "outs is the result of one study" in capsys.readouterr().err
+    assert sorted((here / "outs").rglob("*")) == before
+
+
 def test_where_nobody_is_to_be_named_no_warning_names_the_series(
     run, studies, here, monkeypatch, capsys
 ):

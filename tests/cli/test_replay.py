@@ -7,6 +7,7 @@ from mr_study import write_mr_study
 from tiny_bundle import write_tiny_bundle
 
 from mrct_cli import boundary, main
+from mrct_runtime.demonstration import demonstration_bundle
 from mrct_runtime.process import Direct
 from mrct_runtime.replaying import _Settings
 from mrct_runtime.report import RUN, digest_of_run
@@ -32,6 +33,14 @@ def place(tmp_path_factory):
     write_tiny_bundle(place / "tiny.mrct", size=24)
     write_tiny_bundle(place / "cnn.mrct", Direct(), size=24)
     return place
+
+
+def test_a_run_of_a_demonstration_model_needs_no_bundle_to_be_named(place, tmp_path, monkeypatch):
+    monkeypatch.delenv("MRCT_BUNDLE", raising=False)
+    few = ("--sampler", "ddpm", "--steps", 20, "--mc", 1)
+    model = demonstration_bundle("ddpm")
+    assert run(place / "study", tmp_path / "first", "--bundle", model, *few) == 0
+    assert run(place / "study", tmp_path / "again", "--replay", tmp_path / "first" / RUN) == 0
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,10 @@ def adopt(made: Dataset, source: Series, derivation: Derivation) -> None:
     at = local_time(first, derivation)
     stamp(made, at)
     made.ContributingEquipmentSequence = equipment_items(first, derivation, at)
+    # highdicom draws one at random, and the same object has the same bytes whenever it is made
+    dimensions = content_uid(made.SOPInstanceUID, "dimensions")
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
 
 
 def geometry_only(header: Dataset, source: Series) -> Dataset:

@@ -12,11 +12,12 @@ from typing import Final, Self, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mrct_runtime.atomic import write_atomically
-from mrct_runtime.errors import InputRejectedError, NoInputError
+from mrct_runtime.errors import InputRejectedError, NoInputError, OutputError
 from mrct_runtime.many.outcome import Failure, Summary
 from mrct_runtime.many.shard import Shard
 from mrct_runtime.many.studies import claim_key, read_key
 from mrct_runtime.output_folder import not_writable
+from mrct_runtime.report import RUN
 
 FOLDER: Final = ".mrct"
 _KEY, _FAILED = "key", "failed"
@@ -35,6 +36,8 @@ class Ledger:
     def claim(cls, outs: Path) -> Self:
         """That of the results in `outs`, made where there is none; OutputError where it cannot be."""
         folder = outs / FOLDER
+        if (outs / RUN).exists():
+            raise OutputError(f"{outs} is the result of one study; name a folder for those of all")
         try:
             outs.mkdir(parents=True, exist_ok=True)
             for place in (folder, folder / _FAILED):

@@ -117,6 +117,15 @@ def test_it_is_dated_by_the_clock_of_the_source(tmp_path):
     assert image.TimezoneOffsetFromUTC == "+0100"
 
 
+def test_the_same_map_made_at_the_same_time_has_the_same_bytes(tmp_path):
+    derivation = replace(DERIVATION, made_at=datetime(2026, 3, 4, 23, 30, tzinfo=UTC))
+    write_series(tmp_path / "mr", GRID)
+    source = read_study(tmp_path / "mr")
+    for name in ("first.dcm", "again.dcm"):
+        write_parametric_map(std_on(source), source, tmp_path / name, derivation)
+    assert (tmp_path / "first.dcm").read_bytes() == (tmp_path / "again.dcm").read_bytes()
+
+
 def test_no_library_complains_while_it_is_written(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("pydicom"), "propagate", True)
     write_series(tmp_path / "mr", GRID)
