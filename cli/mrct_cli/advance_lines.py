@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mrct_runtime.evaluation.advance import Advance
-    from mrct_runtime.evaluation.kept import Kept
-    from mrct_runtime.evaluation.runner import Evaluator
-    from mrct_runtime.evaluation.tuner import Tuner
+    from mrct_runtime.evaluation.kept import InUnits, Kept
     from mrct_runtime.output_folder import OutputFolder
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def kept_work(folder: OutputFolder, work: Evaluator | Tuner, *, quiet: bool) -> Kept:
+def kept_work(folder: OutputFolder, work: InUnits, *, quiet: bool) -> Kept:
     """What earlier runs of this work have left beside the folder; told when it is found. OutputError where the disk is full."""
     from mrct_runtime.evaluation.kept import Kept
 

@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from mrct_runtime.finished import Finished
 from mrct_runtime.intensity import AIR_HU, HuWindow
-from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go_at_times
 from mrct_runtime.uncertainty import Uncertainty
 from mrct_runtime.volume import Volume
-
-_SLICES_AT_ONCE = 16
 
 
 class Placing:
@@ -46,8 +44,7 @@ class Placing:
         std = self._resampled(s, finished.std * window.width, fill=0.0)
         self._mean[s] = mean
         self._std[s] = self._uncertainty.apply(mean, std, self._inside(s))
-        if s % _SLICES_AT_ONCE == 0:
-            let_go(self._mean, self._std, self._body.array)
+        let_go_at_times(s, self._mean, self._std, self._body.array)
 
     def _resampled(self, s: int, image: NDArray[np.float64], *, fill: float) -> NDArray[np.float32]:
         """An image of model slice s on the MR's slice, float32 [H, W]."""

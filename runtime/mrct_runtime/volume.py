@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mrct_runtime.errors import InputRejectedError
-from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go, slices
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go, let_go_at_times, slices
 
 FloatArray = NDArray[np.float64]
 
@@ -23,7 +23,6 @@ SAME_MM = 1e-5
 SAME_GRID_MM = 0.01
 # A 4-D study of 1024 frames of 1024 x 1024; what claims more would fill the memory.
 MAX_VOXELS = 1 << 30
-_SLICES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +155,7 @@ class Volume:
                 source, move[:3, :3], offset, output=image[None], order=order, mode="nearest"
             )
             image[~_inside(move, self.grid.shape, s, to.shape[1:])] = fill
-            if s % _SLICES_AT_ONCE == 0:
-                let_go(source)
+            let_go_at_times(s, source)
         let_go(source)
         return Volume(moved, to)
 

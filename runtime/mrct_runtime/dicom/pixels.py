@@ -20,9 +20,7 @@ from mrct_runtime.dicom.header import only_number, silenced, text
 from mrct_runtime.dicom.image_file import READ_FAULTS
 from mrct_runtime.dicom.syntaxes import SYNTAXES
 from mrct_runtime.errors import InputRejectedError, SeriesError
-from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go
-
-_SLICES_AT_ONCE = 16
+from mrct_runtime.scratch import IN_MEMORY, Scratch, let_go, let_go_at_times
 
 
 def pixels(
@@ -39,8 +37,7 @@ def pixels(
             for index in indices:
                 array[places[index]] = _rescaled(next(stored), group, index)
                 read += 1
-                if read % _SLICES_AT_ONCE == 0:
-                    let_go(array)
+                let_go_at_times(read, array)
     let_go(array)
     return array
 

@@ -24,9 +24,11 @@ from mrct_runtime.atomic import write_atomically
 from mrct_runtime.engines import Engine
 from mrct_runtime.evaluation.cases import Case
 from mrct_runtime.evaluation.contestants import Contestant
+from mrct_runtime.evaluation.survey import Survey
 from mrct_runtime.identity import computed_by
 from mrct_runtime.journal import Journal, kept_slices
 from mrct_runtime.output_folder import not_writable
+from mrct_runtime.paired import Subject
 
 Journals: TypeAlias = Callable[[int], AbstractContextManager[Journal | None]]
 """The journal of a subject's part, by its number; None where nothing is kept."""
@@ -106,10 +108,23 @@ class Kept:
         self._told = True
 
 
-def bytes_under_way(contestants: Sequence[Contestant], slices: Mapping[str, int]) -> int:
-    """What the largest unit takes on the disk while it is under way: moments in float64, samples in float32."""
-    pixels = [(16 + 4 * each.mc) * each.preparation.image.size**2 for each in contestants]
-    return max(pixels, default=0) * max(slices.values(), default=0)
+class InUnits:
+    """What is done unit by unit: every subject by every contestant."""
+
+    subjects: Sequence[Subject]
+    contestants: Sequence[Contestant]
+    survey: Survey
+
+    @property
+    def units(self) -> int:
+        """How many there are."""
+        return len(self.subjects) * len(self.contestants)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What the largest takes on the disk while it is under way: moments in float64, samples in float32."""
+        pixels = [(16 + 4 * each.mc) * each.preparation.image.size**2 for each in self.contestants]
+        return max(pixels, default=0) * max(self.survey.slices.values(), default=0)
 
 
 def kept_in(folder: Path) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant, contestants
 from mrct_runtime.evaluation.drawn import Drawn, draw
 from mrct_runtime.evaluation.groups import group_of, members, overall
-from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
+from mrct_runtime.evaluation.kept import InUnits, Journals, Keeper, Keepless, Unit, key_of
 from mrct_runtime.evaluation.pictured import pictures
 from mrct_runtime.evaluation.results import Data, Evaluation, Pictures, Run, SubjectScores
 from mrct_runtime.evaluation.scored import Scored, pictures_of, scored_of, unit_of
@@ -70,7 +70,7 @@ class Asked(NamedTuple):
         return self.made(contestant, engine, case, draw(contestant, engine, case, watch, journals))
 
 
-class Evaluator:
+class Evaluator(InUnits):
     """An evaluation that is ready to run: what could end it early is found here, before the first sample."""
 
     def __init__(self, bundles: Sequence[Bundle], folder: Path, plan: Plan) -> None:
@@ -85,16 +85,6 @@ class Evaluator:
         )
         self.groups = members([subject.name for subject in self.subjects], plan.groups)
         self._folder = folder
-
-    @property
-    def units(self) -> int:
-        """Every subject by every contestant."""
-        return len(self.subjects) * len(self.contestants)
-
-    @property
-    def bytes_under_way(self) -> int:
-        """What is kept on the disk of a unit under way, at the most."""
-        return bytes_under_way(self.contestants, self.survey.slices)
 
     def run(
         self, show: Show = lambda _: None, keeper: Keeper | None = None

@@ -19,7 +19,7 @@ from mrct_runtime.evaluation.cases import Case, load_case
 from mrct_runtime.evaluation.conditions import conditions
 from mrct_runtime.evaluation.contestants import Contestant
 from mrct_runtime.evaluation.drawn import Drawn, draw
-from mrct_runtime.evaluation.kept import Journals, Keeper, Keepless, Unit, bytes_under_way, key_of
+from mrct_runtime.evaluation.kept import InUnits, Journals, Keeper, Keepless, Unit, key_of
 from mrct_runtime.evaluation.ladders import Ladder
 from mrct_runtime.evaluation.runner import Plan, data_of
 from mrct_runtime.evaluation.scoring import mean_std_hu
@@ -38,7 +38,7 @@ class _Scored(NamedTuple):
     seconds_a_slice: float
 
 
-class Tuner:
+class Tuner(InUnits):
     """A tuning that is ready to run: what could end it early is found here, before the first sample.
 
     `plan` has the samples a slice, their seed, where the network runs, and the subjects.
@@ -47,32 +47,22 @@ class Tuner:
     def __init__(self, bundle: Bundle, folder: Path, plan: Plan, ladders: Sequence[Ladder]) -> None:
         self.plan = plan
         self._bundle, self._folder, self._ladders = bundle, folder, tuple(ladders)
-        self._runs = [
+        self.contestants = tuple(
             self._contestant(ladder.sampler, options)
             for ladder in ladders
             for options in (ladder.reference, *ladder.rungs)
-        ]
-        self.mc = self._runs[0].mc
+        )
+        self.mc = self.contestants[0].mc
         if self.mc < 2:
             raise UsageError(f"mc {self.mc} leaves no deviation to compare; take at least 2")
         self.subjects = plan.selection.find(folder)
-        self.survey = survey(self.subjects, self._runs, plan.selection)
-
-    @property
-    def units(self) -> int:
-        """Every subject at every setting."""
-        return len(self.subjects) * len(self._runs)
-
-    @property
-    def bytes_under_way(self) -> int:
-        """What is kept on the disk of a unit under way, at the most."""
-        return bytes_under_way(self._runs, self.survey.slices)
+        self.survey = survey(self.subjects, self.contestants, plan.selection)
 
     def run(
         self, tolerance: Tolerance, show: Show = lambda _: None, keeper: Keeper | None = None
     ) -> Tuning:
         """The curve of every sampler, each with its choice."""
-        scored: dict[str, list[_Scored]] = {each.label: [] for each in self._runs}
+        scored: dict[str, list[_Scored]] = {each.label: [] for each in self.contestants}
         with closing(self._bundle.open_engine(self.plan.settings.target)) as engine:
             for label, found in self._scored(engine, show, keeper or Keepless()):
                 if found is None:
@@ -96,10 +86,10 @@ class Tuner:
         self, engine: Engine, show: Show, keeper: Keeper
     ) -> Iterator[tuple[str, _Scored | None]]:
         """Every setting's label with a subject's scores, None where it ended with a number that is none."""
-        work = Work(self._runs, self.survey.slices, show)
+        work = Work(self.contestants, self.survey.slices, show)
         for subject in self.subjects:
-            case = load_case(subject, self._runs[0].preparation, self.plan.selection)
-            for each in self._runs:
+            case = load_case(subject, self.contestants[0].preparation, self.plan.selection)
+            for each in self.contestants:
                 key = key_of("curve", each, engine, case, self.plan.ruler)
                 watch = work.watch(case.name, each)
                 unit = keeper.unit(key, partial(self._made, each, engine, case, watch))
